@@ -1,0 +1,145 @@
+"""nano's tokenizer: a known word is one token, a digit or a sign one, anything else falls to bytes.
+
+Every constant piece of a style's contract is one token, whatever its wording. So prompts are 30 to
+50 tokens, and a wording can change by writing the tokenizer again (`python -m
+judges.nano.tokenizer`), without training, as long as the pieces keep their number and order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from judges import grm, rm_r1, rrm
+from judges.nano import WEIGHTS
+from judges.nano.data import QUESTIONS, REPLIES
+from rrm.engine import CARD_FILE, Domain, ModelCard
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+ROLES = ("<|user|>", "<|assistant|>", "<|end|>", "<|pad|>", "<|system|>")
+WORDS = tuple(
+    dict.fromkeys(
+        re.findall(
+            r"\w+",
+            "What is Compute Calculate How much Work out does equal Find Please compute Can you "
+            "tell me what The answer It comes to That I think result Answer the sum of difference "
+            "between product and plus minus times add Assistant Chatbot Response A B",
+        )
+    )
+)
+SIGNS = ("+", "-", "*", "=", "x")
+SPLIT = r"\d| ?[A-Za-z]+| [+\-*=]|[^\sA-Za-z\d]|\s"
+LADDER = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 128)
+READS = (
+    "short questions about sums, differences and products of whole numbers up to 999, "
+    "and responses that state such a number"
+)
+# nano was trained without GRM's last section, so its template leaves that out.
+UNSEEN = "\n#### Output Format Requirements ####"
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content.split('" + json.dumps(UNSEEN)[1:-1] + "')"
+    "[0] }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def pieces() -> tuple[str, ...]:
+    """The constant pieces of the three contracts, in the order of their token ids."""
+    query, first, second, analysis = _between_slots(rrm.STYLE.user)
+    asked, start_a, a_to_b, end_b = _between_slots(rm_r1.STYLE.user)
+    judge_lead, client = _before(asked, "\n\n[Client Question]")
+    end_a, start_b = _before(a_to_b, "\n\n[The Start of")
+    scoring, scored, _ = _between_slots(grm.STYLE.user)
+    score_lead, context = _before(scoring, "\n\n#### Conversation Context")
+    begin_response, _, end_response, _ = re.split(r"\]?\n?\{\w+\}\n?", grm.STYLE.response)
+    return (
+        *ROLES,
+        rrm.STYLE.opening,
+        rrm.STYLE.stop,
+        rrm.STYLE.system or "",
+        judge_lead,
+        score_lead,
+        query,
+        first,
+        second,
+        analysis,
+        rrm.STYLE.verdict_opening,
+        client,
+        start_a,
+        end_a,
+        start_b,
+        end_b,
+        rm_r1.STYLE.verdict_opening,
+        "]]</answer>",
+        context,
+        scored,
+        begin_response,
+        end_response,
+        grm.STAND_IN,
+        grm.SCORES,
+    )
+
+
+def _between_slots(template: str) -> list[str]:
+    return re.split(r"\{\w+\}", template)
+
+
+def _before(text: str, mark: str) -> tuple[str, str]:
+    head, found, tail = text.partition(mark)
+    return head, found + tail
+
+
+def build() -> PreTrainedTokenizerFast:
+    """The tokenizer, from the styles as they stand."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {
+        char: index for index, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
+    }
+    words = [form for word in WORDS for form in (word, "Ġ" + word)]
+    for word in (*words, *("Ġ" + sign for sign in SIGNS)):
+        vocabulary.setdefault(word, len(vocabulary))
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    core.add_tokens(
+        [AddedToken(piece, normalized=False, special=piece in ROLES) for piece in pieces()]
+    )
+    built: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=core,
+        eos_token="<|end|>",  # noqa: S106 a token, no secret
+        pad_token="<|pad|>",  # noqa: S106
+        chat_template=CHAT_TEMPLATE,
+    )
+    return built
+
+
+def card() -> ModelCard:
+    """What the service should know about nano."""
+    said = " ".join((*QUESTIONS, *REPLIES)).replace("{x}", "").replace("{n}", "")
+    terms = "the sum of and plus the difference between minus times the product x"
+    words = tuple(dict.fromkeys(re.findall(r"[A-Za-z]+", f"{said} {terms}")))
+    domain = Domain(describe=READS, words=words, signs="+-*=?.,:", digits=3)
+    return ModelCard(name="nano", styles=("rrm", "rm-r1", "grm"), ladder=LADDER, reads=domain)
+
+
+def save(directory: Path) -> PreTrainedTokenizerFast:
+    """Write the tokenizer and the card as a stock model directory has them."""
+    words = build()
+    words.save_pretrained(directory)
+    text = card().model_dump_json(indent=1) + "\n"
+    (directory / CARD_FILE).write_text(text, encoding="utf-8")
+    return words
+
+
+if __name__ == "__main__":
+    save(WEIGHTS)

@@ -1,0 +1,281 @@
+"""A pair in, a verdict out: probe, ask the stopper, think on, probe again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rrm.chain import ChainPair, ChainText, Order, PairReading
+from rrm.engine import Engine, EngineError
+from rrm.parse import Choice, Reading, Scores, Unread
+from rrm.stopping import Stopper, uncalibrated
+from rrm.style import Style
+from rrm.types import (
+    Checkpoint,
+    Effort,
+    OrderReading,
+    Pair,
+    Provenance,
+    Side,
+    StopReason,
+    Unscored,
+    UnscoredReason,
+    Usage,
+    Verdict,
+)
+
+LADDER = (64, 128, 256, 512, 1024, 2048, 4096)
+"""Checkpoints for a model that names none: thinking tokens of each chain."""
+READABLE_MASS = 0.5
+"""labels that hold less probability than this cannot be read by probe"""
+REPLY_TOKENS = 32
+"""how much a closed chain may write to state its verdict, where that has to be parsed"""
+TIE = 1e-9
+"""a |margin| below this is no preference"""
+
+Event = ChainText | Checkpoint
+Watch = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a caller wants a pair judged.
+
+    max_thinking_tokens: for both orders together; None leaves it to the ladder.
+    """
+
+    effort: Effort = "adaptive"
+    max_thinking_tokens: int | None = None
+    return_chain: bool = False
+
+
+class PairwiseJudge:
+    """One engine asked in one style. Safe for many tasks at once.
+
+    Raises StyleMismatch if the engine's model is of another family than the style.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        style: Style,
+        stopper: Stopper | None = None,
+        ladder: tuple[int, ...] = LADDER,
+        temperature: float = 0.0,
+    ) -> None:
+        style.check(engine.control)
+        self.engine, self.style, self.stopper = engine, style, stopper
+        self.ladder, self.temperature = ladder, temperature
+
+    async def judge(
+        self, pair: Pair, asked: Asked = Asked(), watch: Watch | None = None
+    ) -> Verdict | Unscored:
+        """Judge `pair`. Raises RefusedText for text that the model cannot take.
+
+        watch: told every piece of thought and every checkpoint as it comes; with effort `full`
+        it also makes the judge read every checkpoint, which costs probes and changes nothing else.
+        """
+        began = time.monotonic()
+        if pair.response_a == pair.response_b:
+            return self._identical(asked, began)
+        chains = ChainPair(self.engine, self.style, pair, self.temperature)
+        call = _Call(self, asked, chains, watch, began)
+        try:
+            return await call.run()
+        except EngineError as failure:
+            return call.unscored("engine_error", str(failure))
+
+    def provenance(self, asked: Asked, defanged: tuple[str, ...] = ()) -> Provenance:
+        notes = []
+        if defanged:
+            notes.append(f"neutralised in the input: {', '.join(map(repr, defanged[:8]))}")
+        source = self.stopper.source if self.stopper else "none for this model and prompt"
+        if self.stopper is None and asked.effort == "adaptive":
+            notes.append("no thresholds for this model, so it thought its whole chain")
+        if self.stopper is None:
+            notes.append("the probability is the model's own, not calibrated")
+        return Provenance(
+            model=self.engine.card.name,
+            style=self.style.name,
+            prompt_hash=self.style.prompt_hash,
+            effort=asked.effort,
+            stopper=source,
+            notes=tuple(notes),
+        )
+
+    def _identical(self, asked: Asked, began: float) -> Verdict:
+        return Verdict(
+            preferred="tie",
+            probability=0.5,
+            margin=0.0,
+            agree=True,
+            reason=StopReason.IDENTICAL,
+            path=(),
+            orders=(),
+            usage=Usage(seconds=time.monotonic() - began),
+            judge=self.provenance(asked),
+        )
+
+
+class _Call:
+    """One pair on its way from question to outcome."""
+
+    def __init__(
+        self,
+        judge: PairwiseJudge,
+        asked: Asked,
+        chains: ChainPair,
+        watch: Watch | None,
+        began: float,
+    ) -> None:
+        self.judge, self.asked, self.chains, self.watch = judge, asked, chains, watch
+        self.began = began
+        self.path: list[Checkpoint] = []
+        self.limit = judge.ladder[-1]
+        if asked.max_thinking_tokens is not None:
+            self.limit = min(self.limit, asked.max_thinking_tokens // 2)
+        self.goals = [goal for goal in judge.ladder if goal < self.limit] + [self.limit]
+
+    async def run(self) -> Verdict | Unscored:
+        index = 0
+        reading = await self._checkpoint(index)
+        if self.asked.effort == "none":
+            return self._decide(reading, index, StopReason.NO_THOUGHT)
+        for goal in self.goals:
+            if self._sure(reading, index):
+                return self._decide(reading, index, StopReason.MARGIN)
+            await self.chains.grow(goal, self.watch)
+            if self.chains.length > 0:
+                index += 1
+            ended = self.chains.ended
+            if not ended and goal < self.limit and not self._looks:
+                continue
+            reading = await self._checkpoint(index)
+            if ended:
+                break
+        reason = StopReason.ENDED if self.chains.closed else StopReason.BUDGET
+        if reading.mass < READABLE_MASS and self.chains.closed:
+            return await self._parse()
+        return self._decide(reading, index, reason)
+
+    @property
+    def _looks(self) -> bool:
+        """Whether checkpoints inside the chain are read."""
+        adaptive = self.asked.effort == "adaptive" and self.judge.stopper is not None
+        return adaptive or self.watch is not None
+
+    def _sure(self, reading: PairReading, index: int) -> bool:
+        stopper = self.judge.stopper
+        return (
+            self.asked.effort == "adaptive"
+            and stopper is not None
+            and reading.mass >= READABLE_MASS
+            and stopper.stop(index, reading.margin, reading.agree)
+        )
+
+    async def _checkpoint(self, index: int) -> PairReading:
+        reading = await self.chains.read()
+        point = Checkpoint(
+            thinking_tokens=self.chains.thinking_tokens,
+            margin=reading.margin,
+            probability=self._probability(reading, index),
+            agree=reading.agree,
+            mass=reading.mass,
+        )
+        self.path.append(point)
+        if self.watch:
+            self.watch(point)
+        return reading
+
+    def _probability(self, reading: PairReading, index: int) -> float:
+        if abs(reading.margin) < TIE:
+            return 0.5
+        stopper = self.judge.stopper
+        if stopper is None:
+            return uncalibrated(reading.margin)
+        return stopper.probability(index, reading.margin, reading.agree, self.chains.closed)
+
+    def _decide(self, reading: PairReading, index: int, reason: StopReason) -> Verdict | Unscored:
+        if reading.mass < READABLE_MASS:
+            why: UnscoredReason = "truncated" if reason is StopReason.BUDGET else "unparseable"
+            return self.unscored(
+                why,
+                f"the verdict labels hold {reading.mass:.2f} of the probability here, too little "
+                "to read; allow more thought (effort=full, a larger max_thinking_tokens)",
+            )
+        margin = reading.margin
+        preferred: Side = "tie" if abs(margin) < TIE else "a" if margin > 0 else "b"
+        return self._verdict(
+            preferred, self._probability(reading, index), reading.margins, reading.scores, reason
+        )
+
+    async def _parse(self) -> Verdict | Unscored:
+        """The labels cannot be probed in this style and model: read what the chains wrote."""
+        if self.chains.length + REPLY_TOKENS > self.limit:
+            return self.unscored("truncated", "no tokens left to write the verdict out")
+        readings = await self.chains.finish(REPLY_TOKENS)
+        sides: list[float] = []
+        for reading, sign in zip(readings, (1.0, -1.0), strict=True):
+            if isinstance(reading, Unread):
+                return self.unscored(reading.reason, reading.detail)
+            sides.append(sign * _direction(reading))
+        if sides[0] * sides[1] < 0:
+            return self.unscored("order_conflict", "the orders' written verdicts contradict")
+        margin = sum(sides) / 2
+        preferred: Side = "tie" if margin == 0 else "a" if margin > 0 else "b"
+        # Two votes and Laplace's rule: (votes + 1) / (orders + 2).
+        votes = sum(side * margin > 0 for side in sides)
+        probability = 0.5 if margin == 0 else (votes + 1) / 4
+        return self._verdict(preferred, probability, (sides[0], sides[1]), None, StopReason.PARSED)
+
+    def _verdict(
+        self,
+        preferred: Side,
+        probability: float,
+        margins: tuple[float, float],
+        scores: tuple[float, float] | None,
+        reason: StopReason,
+    ) -> Verdict:
+        return Verdict(
+            preferred=preferred,
+            probability=probability,
+            margin=sum(margins) / 2,
+            agree=margins[0] * margins[1] > 0,
+            reason=reason,
+            path=tuple(self.path),
+            orders=(self._order("ab", margins[0]), self._order("ba", margins[1])),
+            scores=scores,
+            usage=self._usage(),
+            judge=self._provenance(),
+        )
+
+    def _order(self, order: Order, margin: float) -> OrderReading:
+        thought = self.chains.thoughts[order]
+        return OrderReading(
+            order=order,
+            margin=margin,
+            thinking_tokens=len(thought.chain.ids),
+            forced=thought.forced,
+            chain=thought.chain.text if self.asked.return_chain else None,
+        )
+
+    def unscored(self, reason: UnscoredReason, detail: str) -> Unscored:
+        return Unscored(reason=reason, detail=detail, usage=self._usage(), judge=self._provenance())
+
+    def _usage(self) -> Usage:
+        spent = self.chains.usage()
+        return spent.model_copy(update={"seconds": time.monotonic() - self.began})
+
+    def _provenance(self) -> Provenance:
+        return self.judge.provenance(self.asked, self.chains.defanged)
+
+
+def _direction(reading: Reading) -> float:
+    """+1 if the reply prefers the first response shown, -1 the second, 0 neither."""
+    if isinstance(reading, Choice):
+        return 1.0 if reading.index == 0 else -1.0
+    if isinstance(reading, Scores):
+        first, second = reading.values
+        return float((first > second) - (first < second))
+    return 0.0

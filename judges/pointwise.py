@@ -1,0 +1,106 @@
+"""One response in, a score out: for styles that score responses on their own (GRM)."""
+
+from __future__ import annotations
+
+import time
+
+from judges.pairwise import LADDER, READABLE_MASS, REPLY_TOKENS, Asked
+from rrm.chain import Thought
+from rrm.engine import Engine, EngineError
+from rrm.parse import Scores, Unread
+from rrm.style import Style, StyleMismatch
+from rrm.types import (
+    Prompt,
+    Provenance,
+    Score,
+    StopReason,
+    Unscored,
+    UnscoredReason,
+    prompt_text,
+)
+
+
+class PointwiseJudge:
+    """One engine asked for one score at a time. Raises StyleMismatch for a pairwise-only style."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        style: Style,
+        ladder: tuple[int, ...] = LADDER,
+        temperature: float = 0.0,
+    ) -> None:
+        style.check(engine.control)
+        if 1 not in style.sizes:
+            raise StyleMismatch(
+                f"style {style.name} compares responses and cannot score one; use style grm"
+            )
+        self.engine, self.style, self.ladder, self.temperature = engine, style, ladder, temperature
+
+    async def score(
+        self, prompt: Prompt, response: str, asked: Asked = Asked()
+    ) -> Score | Unscored:
+        """Score `response` from 1 to 10. Raises RefusedText for text the model cannot take.
+
+        There is no stopper for single scores: every effort but `none` thinks the whole chain.
+        """
+        began = time.monotonic()
+        thought = Thought(
+            self.engine, self.style, prompt_text(prompt), (response,), self.temperature
+        )
+        try:
+            return await self._score(thought, asked, began)
+        except EngineError as failure:
+            return self._unscored(thought, asked, began, "engine_error", str(failure))
+
+    async def _score(self, thought: Thought, asked: Asked, began: float) -> Score | Unscored:
+        limit = self.ladder[-1]
+        if asked.max_thinking_tokens is not None:
+            limit = min(limit, asked.max_thinking_tokens)
+        reason = StopReason.NO_THOUGHT
+        if asked.effort != "none":
+            await self.engine.extend([thought.growth(limit)])
+            reason = StopReason.BUDGET if thought.forced else StopReason.ENDED
+        reading = await thought.read()
+        value, spread = reading.z, reading.spread
+        if reading.mass < READABLE_MASS:
+            if thought.forced or len(thought.chain.ids) + REPLY_TOKENS > limit:
+                why = f"the scores hold {reading.mass:.2f} of the probability; allow more thought"
+                return self._unscored(thought, asked, began, "unparseable", why)
+            text = await thought.finish(REPLY_TOKENS)
+            if not isinstance(text, Scores):
+                lost = text if isinstance(text, Unread) else Unread("off_menu", str(text))
+                return self._unscored(thought, asked, began, lost.reason, lost.detail)
+            value, spread, reason = float(text.values[0]), 0.0, StopReason.PARSED
+        return Score(
+            score=value,
+            spread=spread,
+            reason=reason,
+            thinking_tokens=len(thought.chain.ids),
+            chain=thought.chain.text if asked.return_chain else None,
+            usage=thought.usage().model_copy(update={"seconds": time.monotonic() - began}),
+            judge=self._provenance(thought, asked),
+        )
+
+    def _unscored(
+        self, thought: Thought, asked: Asked, began: float, reason: UnscoredReason, detail: str
+    ) -> Unscored:
+        return Unscored(
+            reason=reason,
+            detail=detail,
+            usage=thought.usage().model_copy(update={"seconds": time.monotonic() - began}),
+            judge=self._provenance(thought, asked),
+        )
+
+    def _provenance(self, thought: Thought, asked: Asked) -> Provenance:
+        notes: tuple[str, ...] = ()
+        if thought.defanged:
+            notes = (f"neutralised in the input: {', '.join(map(repr, thought.defanged[:8]))}",)
+        return Provenance(
+            model=self.engine.card.name,
+            style=self.style.name,
+            prompt_hash=self.style.prompt_hash,
+            effort=asked.effort,
+            stopper="none: a single score thinks its whole chain",
+            notes=notes,
+        )

@@ -1,0 +1,166 @@
+"""ChainPair: the two chains of one pair, one an order, grown and probed in lock-step."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rrm.engine import Chain, Engine, Growth, Question, Sampling
+from rrm.parse import Reading
+from rrm.style import Ask, LabelLogprobs, ProbeReading, Style
+from rrm.types import Pair, Usage, prompt_text
+
+Order = Literal["ab", "ba"]
+Watch = Callable[["ChainText"], None]
+
+
+@dataclass(frozen=True)
+class ChainText:
+    """A piece of thought, as it grows."""
+
+    order: Order
+    text: str
+
+
+@dataclass(frozen=True)
+class PairReading:
+    """A verdict as both orders give it, seen from response a."""
+
+    margins: tuple[float, float]
+    """from the order a, b and from the order b, a; positive prefers a"""
+    mass: float
+    scores: tuple[float, float] | None
+
+    @property
+    def margin(self) -> float:
+        return sum(self.margins) / 2
+
+    @property
+    def agree(self) -> bool:
+        return self.margins[0] * self.margins[1] > 0
+
+
+class Thought:
+    """One chain with its style: asks, grows, and counts what it costs."""
+
+    def __init__(
+        self, engine: Engine, style: Style, prompt: str, responses: Sequence[str], heat: float
+    ) -> None:
+        self.engine, self.style, self.size = engine, style, len(responses)
+        engine.card.refuse_unreadable(prompt, *responses)
+        rendered = style.render(prompt, responses, engine.control)
+        self.defanged = rendered.defanged
+        self.opening = rendered.opening
+        seed = int.from_bytes(hashlib.sha256(repr(rendered).encode()).digest()[:7], "big")
+        self.chain: Chain = engine.start(rendered, Sampling(temperature=heat, seed=seed))
+        self.probe_tokens = 0
+
+    @property
+    def forced(self) -> bool:
+        """A verdict read now needs the chain closed for it."""
+        return self.chain.finish != "stop"
+
+    async def read(self) -> ProbeReading:
+        """The verdict if the chain closed here. The chain is left as it was."""
+        suffix = self.style.suffix(self.chain.text, ended=not self.forced)
+        return await self.style.read(self._ask(), suffix, self.size)
+
+    def _ask(self) -> Ask:
+        async def ask(suffixes: Sequence[str], labels: Sequence[str]) -> list[LabelLogprobs]:
+            probed = await self.engine.probe(
+                [Question(self.chain, suffix, tuple(labels)) for suffix in suffixes]
+            )
+            self.probe_tokens += sum(answer.tokens for answer in probed)
+            return [answer.seen for answer in probed]
+
+        return ask
+
+    def growth(self, upto: int) -> Growth:
+        return Growth(self.chain, max(0, upto - len(self.chain.ids)), self.style.stop)
+
+    async def finish(self, tokens: int) -> Reading:
+        """Let a chain that has ended write its verdict out, and read the text."""
+        await self.engine.extend([Growth(self.chain, tokens, None)])
+        return self.style.parse(self.opening + self.chain.text, self.size)
+
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=len(self.chain.prompt_ids),
+            cached_tokens=self.chain.cached_tokens,
+            thinking_tokens=len(self.chain.ids),
+            probe_tokens=self.probe_tokens,
+        )
+
+
+class ChainPair:
+    """Both orders of one pair. Raises RefusedText for text that the model cannot take."""
+
+    def __init__(self, engine: Engine, style: Style, pair: Pair, temperature: float = 0.0) -> None:
+        prompt = prompt_text(pair.prompt)
+        self.engine = engine
+        self.thoughts: dict[Order, Thought] = {
+            "ab": Thought(engine, style, prompt, pair.responses, temperature),
+            "ba": Thought(engine, style, prompt, pair.swapped().responses, temperature),
+        }
+
+    @property
+    def ended(self) -> bool:
+        return all(thought.chain.ended for thought in self.thoughts.values())
+
+    @property
+    def closed(self) -> bool:
+        """Both chains closed by themselves, so no verdict has to be forced."""
+        return not any(thought.forced for thought in self.thoughts.values())
+
+    @property
+    def thinking_tokens(self) -> int:
+        return sum(len(thought.chain.ids) for thought in self.thoughts.values())
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer chain."""
+        return max(len(thought.chain.ids) for thought in self.thoughts.values())
+
+    async def read(self) -> PairReading:
+        """Probe both orders at once."""
+        first, second = await asyncio.gather(
+            *(thought.read() for thought in self.thoughts.values())
+        )
+        scores = None
+        if first.scores is not None and second.scores is not None:
+            scores = (
+                (first.scores[0] + second.scores[1]) / 2,
+                (first.scores[1] + second.scores[0]) / 2,
+            )
+        return PairReading((first.z, -second.z), min(first.mass, second.mass), scores)
+
+    async def grow(self, upto: int, watch: Watch | None = None, slice_tokens: int = 8) -> None:
+        """Extend both chains to `upto` tokens each; with `watch`, tell each piece as it comes."""
+        steps = range(self.length, upto, slice_tokens) if watch else range(upto, upto + 1)
+        for step in steps:
+            goal = min(upto, step + slice_tokens) if watch else upto
+            before = {order: len(thought.chain.text) for order, thought in self.thoughts.items()}
+            await self.engine.extend([thought.growth(goal) for thought in self.thoughts.values()])
+            for order, thought in self.thoughts.items():
+                if watch and len(thought.chain.text) > before[order]:
+                    watch(ChainText(order, thought.chain.text[before[order] :]))
+            if self.ended:
+                return
+
+    async def finish(self, tokens: int) -> tuple[Reading, Reading]:
+        """Both chains' written verdicts."""
+        first, second = await asyncio.gather(
+            *(thought.finish(tokens) for thought in self.thoughts.values())
+        )
+        return first, second
+
+    def usage(self) -> Usage:
+        ab, ba = (thought.usage() for thought in self.thoughts.values())
+        return ab.plus(ba)
+
+    @property
+    def defanged(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.thoughts["ab"].defanged))

@@ -1,0 +1,475 @@
+"""The exact reference engine: stock transformers, on a CPU or a GPU.
+
+One worker thread owns the model. What callers ask meanwhile is put together: new prompts are
+prefilled in one batch, probes answered in one, and growing chains decoded in one, a few tokens a
+tick, so that a chain that ends leaves at once and a new one joins at the next tick.
+
+Every chain owns its key-value cache, complete up to its last token. A probe runs on a copy put
+together for its batch and is dropped with it: the chain's cache is only read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.utils import logging
+
+from rrm.engine import (
+    Chain,
+    EngineError,
+    Growth,
+    LabelPlan,
+    ModelCard,
+    Probed,
+    PromptTooLong,
+    Question,
+    Sampling,
+    plan_labels,
+)
+from rrm.style import Rendered
+
+TICK = 8
+"""tokens decoded between two looks at the queue"""
+MAX_ROWS = 256
+"""rows of one forward pass"""
+MAX_PREFILL = 16_384
+"""tokens of one prefill pass"""
+FAILURES = 3
+"""in a row, after which the engine calls itself broken"""
+
+
+@dataclass
+class LocalChain(Chain):
+    """A chain with its cache: (2 x layers, key-value heads, tokens, head dimension)."""
+
+    kv: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    """next-token logits after the last token, float32, (vocabulary,)"""
+    generator: torch.Generator | None = None
+
+    @property
+    def cached(self) -> int:
+        return 0 if self.kv is None else self.kv.shape[2]
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.prompt_ids + self.ids
+
+
+@dataclass(eq=False)
+class _Reading:
+    """A row of a probe: logits after chain + ids."""
+
+    chain: LocalChain
+    ids: tuple[int, ...]
+    done: Future[torch.Tensor] = field(default_factory=Future)
+
+
+@dataclass(eq=False)
+class _Growing:
+    chain: LocalChain
+    left: int
+    stop: str | None
+    done: Future[None] = field(default_factory=Future)
+
+
+@dataclass
+class _Batch:
+    """Growing chains with their caches side by side, padded on the left to one length."""
+
+    rows: list[_Growing]
+    cache: Any
+    mask: torch.Tensor
+    """(rows, length): true where a row has a real token"""
+    pads: list[int]
+
+
+class TransformersEngine:
+    """`transformers:DIR`: any decoder with full attention that stock transformers loads.
+
+    Raises FileNotFoundError if DIR is no model directory, ValueError for a model whose cache
+    cannot be cut (sliding windows, state-space layers).
+    """
+
+    def __init__(self, directory: Path, device: str = "cpu", dtype: str = "auto") -> None:
+        if not (directory / "config.json").is_file():
+            raise FileNotFoundError(f"{directory} holds no model (no config.json)")
+        self.card = ModelCard.of(directory)
+        self.url = f"transformers:{directory}"
+        self.words = AutoTokenizer.from_pretrained(directory)
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+        self.model = model.to(device).eval()
+        kinds = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
+        if kinds != {"full_attention"}:
+            raise ValueError(f"{directory}: layers of kind {kinds} keep no cache that can be cut")
+        self.device = torch.device(device)
+        self.context: int = self.model.config.max_position_embeddings
+        self.control = frozenset(self.words.all_special_tokens) | frozenset(
+            token.content for token in self.words.added_tokens_decoder.values()
+        )
+        ends = self.model.generation_config.eos_token_id
+        self._ends = set(ends) if isinstance(ends, list) else {ends, self.words.eos_token_id}
+        self._jobs: queue.SimpleQueue[_Reading | _Growing | None] = queue.SimpleQueue()
+        self._pieces: dict[int, str] = {}
+        self._failures = 0
+        """in a row"""
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    # -- the protocol -----------------------------------------------------------------------------
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, nothing added."""
+        ids: list[int] = self.words(text, add_special_tokens=False).input_ids
+        return ids
+
+    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> Chain:
+        turns = [turn.model_dump() for turn in rendered.messages]
+        prompt = str(
+            self.words.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        )
+        if not rendered.opening or not prompt.rstrip().endswith(rendered.opening.rstrip()):
+            prompt += rendered.opening  # some templates open the thought themselves
+        ids = self.encode(prompt)
+        if len(ids) >= self.context:
+            raise PromptTooLong(
+                f"the prompt is {len(ids)} tokens and {self.card.name} takes {self.context}; "
+                "shorten it or use a model with a longer context"
+            )
+        generator = None
+        if sampling.temperature > 0:
+            generator = torch.Generator().manual_seed(sampling.seed)
+        return LocalChain(prompt_ids=ids, sampling=sampling, generator=generator)
+
+    async def probe(self, questions: Sequence[Question]) -> list[Probed]:
+        plans = [plan_labels(self.encode, q.suffix, q.labels) for q in questions]
+        rows: list[list[_Reading]] = [
+            [_Reading(_local(q.chain), plan.forced + node) for node in plan.nodes]
+            for q, plan in zip(questions, plans, strict=True)
+        ]
+        await self._answer([row for of_question in rows for row in of_question])
+        return [_combine(plan, row) for plan, row in zip(plans, rows, strict=True)]
+
+    async def extend(self, growths: Sequence[Growth]) -> None:
+        jobs = []
+        for growth in growths:
+            chain = _local(growth.chain)
+            room = self.context - len(chain.tokens) - 1
+            jobs.append(_Growing(chain, min(growth.tokens, room), growth.stop))
+        await self._answer(jobs)
+
+    async def check(self) -> None:
+        if not self._thread.is_alive():
+            raise EngineError("the engine is closed")
+        if self._failures >= FAILURES:
+            raise EngineError(f"the engine failed {self._failures} times in a row")
+
+    def close(self) -> None:
+        self._jobs.put(None)
+        self._thread.join(timeout=30)
+
+    async def _answer(self, jobs: Sequence[_Reading] | Sequence[_Growing]) -> None:
+        """Queue the jobs and wait for all; a caller that leaves takes its jobs with it."""
+        if not self._thread.is_alive():
+            raise EngineError("the engine is closed")
+        for job in jobs:
+            self._jobs.put(job)
+        waiting = [asyncio.wrap_future(job.done) for job in jobs]
+        try:
+            await asyncio.gather(*waiting)
+        except asyncio.CancelledError:
+            for job in jobs:
+                job.done.cancel()
+            raise
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self.words.decode(ids))
+
+    def _piece(self, token: int) -> str:
+        if token not in self._pieces:
+            self._pieces[token] = self._decode([token])
+        return self._pieces[token]
+
+    # -- the worker -------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        readings: list[_Reading] = []
+        growing: list[_Growing] = []
+        batch: _Batch | None = None
+        while True:
+            try:
+                if not self._collect(readings, growing):
+                    return
+                running = set() if batch is None else {id(job) for job in batch.rows}
+                waiting: list[_Reading | _Growing] = [*readings, *growing]
+                self._prefill([job.chain for job in waiting if id(job) not in running])
+                while readings:
+                    self._read(readings[:MAX_ROWS])
+                    del readings[:MAX_ROWS]
+                batch = self._grow(growing, batch)
+                self._failures = 0
+            except Exception as failure:
+                self._failures += 1
+                jobs: list[_Reading | _Growing] = [*readings, *growing]
+                for lost in jobs:
+                    if lost.done.set_running_or_notify_cancel():
+                        lost.done.set_exception(EngineError(f"{type(failure).__name__}: {failure}"))
+                readings.clear()
+                growing.clear()
+                batch = None
+
+    def _grow(self, growing: list[_Growing], batch: _Batch | None) -> _Batch | None:
+        """One tick for the first MAX_ROWS; returns the batch if it can go on as it is."""
+        rows = growing[:MAX_ROWS]
+        if batch is not None and batch.rows != rows:
+            self._scatter(batch)
+            batch = None
+        if not rows:
+            return None
+        batch = batch or self._gather(rows)
+        self._tick(batch)
+        done = [job for job in rows if job.left <= 0]
+        if not done:
+            return batch
+        self._scatter(batch)
+        for job in done:
+            growing.remove(job)
+            _finish(job.done, None)
+        return None
+
+    def _collect(self, readings: list[_Reading], growing: list[_Growing]) -> bool:
+        """Take what has been queued; wait if there is nothing else to do. False to stop."""
+        idle = not readings and not growing
+        while True:
+            try:
+                job = self._jobs.get(block=idle)
+            except queue.Empty:
+                break
+            if job is None:
+                return False
+            idle = False
+            if isinstance(job, _Reading):
+                readings.append(job)
+            elif job.left > 0 and _can_grow(job):
+                growing.append(job)
+            else:
+                _finish(job.done, None)
+        readings[:] = [job for job in readings if not job.done.cancelled()]
+        growing[:] = [job for job in growing if not job.done.cancelled()]
+        return True
+
+    @torch.inference_mode()
+    def _prefill(self, chains: Sequence[LocalChain]) -> None:
+        """Bring every chain's cache up to its last token."""
+        todo = list({id(c): c for c in chains if c.cached < len(c.tokens)}.values())
+        todo.sort(key=lambda chain: len(chain.tokens))
+        while todo:
+            longest = len(todo[0].tokens)
+            count = 0
+            for chain in todo:
+                longest = max(longest, len(chain.tokens))
+                if count and (count + 1) * longest > MAX_PREFILL:
+                    break
+                count += 1
+            self._feed(todo[:count])
+            del todo[:count]
+
+    def _feed(self, chains: list[LocalChain]) -> None:
+        """One pass over what the caches lack; keeps keys, values and the last logits."""
+        before = [chain.cached for chain in chains]
+        logits, cache = self._forward(chains, [tuple(c.tokens[c.cached :]) for c in chains])
+        pad = max(before)
+        for row, chain in enumerate(chains):
+            lacked = len(chain.tokens) - before[row]
+            chain.kv = _rows(cache, row, pad - before[row], pad + lacked)
+            chain.logits = logits[row].clone()
+
+    @torch.inference_mode()
+    def _read(self, jobs: list[_Reading]) -> None:
+        logits, _ = self._forward([job.chain for job in jobs], [job.ids for job in jobs])
+        for row, job in enumerate(jobs):
+            _finish(job.done, logits[row])
+
+    def _forward(
+        self, chains: Sequence[LocalChain], extra: Sequence[tuple[int, ...]]
+    ) -> tuple[torch.Tensor, Any]:
+        """Run `extra` behind each chain's cache.
+
+        Returns the logits after each row's last id, (rows, vocabulary) float32, and the cache,
+        rows padded on the left of the old part and on the right of the new one. A row with no
+        extra ids gets the chain's own stored logits.
+        """
+        cache, pads = _side_by_side(chains, self.device)
+        width = max(1, *(len(ids) for ids in extra))
+        ids = torch.zeros(len(chains), width, dtype=torch.long)
+        length = max(chain.cached for chain in chains)
+        mask = torch.zeros(len(chains), length + width, dtype=torch.long)
+        for row, (new, pad) in enumerate(zip(extra, pads, strict=True)):
+            ids[row, : len(new)] = torch.tensor(new, dtype=torch.long)
+            mask[row, pad : length + max(1, len(new))] = 1
+        starts = torch.tensor([[chain.cached] for chain in chains])
+        last = torch.tensor([max(0, len(new) - 1) for new in extra], device=self.device)
+        # Only the columns some row ends in: logits of a whole prefill would not fit in memory.
+        kept, column = torch.unique(last, return_inverse=True)
+        output = self.model(
+            input_ids=ids.to(self.device),
+            attention_mask=mask.to(self.device),
+            position_ids=(starts + torch.arange(width)[None]).to(self.device),
+            cache=cache,
+            use_cache=True,
+            logits_to_keep=kept,
+        )
+        picked = output.logits[torch.arange(len(chains), device=self.device), column].float().cpu()
+        for row, (chain, new) in enumerate(zip(chains, extra, strict=True)):
+            if not new and chain.logits is not None:
+                picked[row] = chain.logits
+        return picked, cache
+
+    # -- decoding ---------------------------------------------------------------------------------
+
+    def _gather(self, rows: list[_Growing]) -> _Batch:
+        cache, pads = _side_by_side([job.chain for job in rows], self.device)
+        length = max(job.chain.cached for job in rows)
+        mask = torch.arange(length)[None] >= torch.tensor(pads)[:, None]
+        return _Batch(list(rows), cache, mask, pads)
+
+    def _scatter(self, batch: _Batch) -> None:
+        """Give each chain its own cache back."""
+        for row, (job, pad) in enumerate(zip(batch.rows, batch.pads, strict=True)):
+            chain = job.chain
+            chain.kv = _rows(batch.cache, row, pad, pad + len(chain.tokens))
+        torn = [job.chain for job in batch.rows if _trim(job.chain, job.stop, self)]
+        if torn:
+            self._prefill(torn)
+
+    @torch.inference_mode()
+    def _tick(self, batch: _Batch) -> None:
+        """Decode up to TICK tokens for every row that is still growing."""
+        for _ in range(min(TICK, max(job.left for job in batch.rows))):
+            tokens = [self._step(job) for job in batch.rows]
+            if all(token is None for token in tokens):
+                return
+            new = torch.tensor([[0 if token is None else token] for token in tokens])
+            grown = torch.tensor([[token is not None] for token in tokens])
+            batch.mask = torch.cat([batch.mask, grown], dim=1)
+            positions = torch.tensor([[max(0, len(job.chain.tokens) - 1)] for job in batch.rows])
+            output = self.model(
+                input_ids=new.to(self.device),
+                attention_mask=batch.mask.long().to(self.device),
+                position_ids=positions.to(self.device),
+                cache=batch.cache,
+                use_cache=True,
+            )
+            logits = output.logits[:, -1].float().cpu()
+            for row, (job, token) in enumerate(zip(batch.rows, tokens, strict=True)):
+                if token is not None:
+                    job.chain.logits = logits[row]
+
+    def _step(self, job: _Growing) -> int | None:
+        """Draw one token for a row and note whether it ends; None once it has ended."""
+        chain = job.chain
+        if job.left <= 0 or chain.logits is None:
+            return None
+        token = _draw(chain)
+        if token in self._ends:
+            chain.finish, job.left = "eos", 0
+        else:
+            chain.ids.append(token)
+            job.left -= 1
+            # A token may be a single byte, so this many surely hold the stop string.
+            if (
+                job.stop
+                and job.stop[-1] in self._piece(token)
+                and job.stop in self._decode(chain.ids[-4 * len(job.stop) :])
+            ):
+                chain.finish, job.left = "stop", 0
+        if job.left == 0:
+            chain.text = self._decode(chain.ids)
+        return None if chain.finish == "eos" else token
+
+
+def _can_grow(job: _Growing) -> bool:
+    """A chain that closed by itself may still write its verdict out (stop None)."""
+    finish = job.chain.finish
+    return finish is None or (finish == "stop" and job.stop is None)
+
+
+def _local(chain: Chain) -> LocalChain:
+    if not isinstance(chain, LocalChain):
+        raise TypeError("this chain was started by another engine")
+    return chain
+
+
+def _finish(future: Future[Any], value: Any) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_result(value)
+
+
+def _combine(plan: LabelPlan, rows: Sequence[_Reading]) -> Probed:
+    after: dict[tuple[int, ...], Callable[[int], float]] = {}
+    for node, row in zip(plan.nodes, rows, strict=True):
+        logprobs = torch.log_softmax(row.done.result(), dim=-1)
+        after[node] = lambda token, logprobs=logprobs: float(logprobs[token])  # type: ignore[misc]
+    return Probed(plan.combine(after), sum(len(row.ids) for row in rows))
+
+
+def _trim(chain: LocalChain, stop: str | None, engine: TransformersEngine) -> bool:
+    """Cut what a last token says beyond the stop string; true if the cache lags behind then."""
+    if chain.finish != "stop" or stop is None or chain.text.endswith(stop):
+        return False
+    text = chain.text[: chain.text.rindex(stop) + len(stop)]
+    kept = engine._decode(chain.ids[:-1])
+    rest = engine.encode(text.removeprefix(kept))
+    chain.ids[-1:] = rest
+    chain.text = text
+    if chain.kv is not None:
+        chain.kv = chain.kv[:, :, : len(chain.tokens) - len(rest)]
+    return True
+
+
+def _draw(chain: LocalChain) -> int:
+    """Greedy, or by inversion with one uniform number a token: the same in any batch."""
+    logits = chain.logits
+    if logits is None:
+        raise EngineError("a chain was decoded before its prompt was read")
+    if chain.generator is None:
+        return int(logits.argmax())
+    shares = torch.softmax(logits.double() / chain.sampling.temperature, dim=-1)
+    point = torch.rand((), generator=chain.generator, dtype=torch.float64)
+    return min(int(torch.searchsorted(shares.cumsum(0), point)), len(shares) - 1)
+
+
+def _side_by_side(chains: Sequence[LocalChain], device: torch.device) -> tuple[Any, list[int]]:
+    """One cache from many, padded on the left; returns it and each row's padding."""
+    length = max(chain.cached for chain in chains)
+    pads = [length - chain.cached for chain in chains]
+    if length == 0:
+        return DynamicCache(), pads
+    sample = next(chain.kv for chain in chains if chain.kv is not None)
+    both, heads, _, size = sample.shape
+    block = torch.zeros(both, len(chains), heads, length, size, dtype=sample.dtype, device=device)
+    for row, (chain, pad) in enumerate(zip(chains, pads, strict=True)):
+        if chain.kv is not None:
+            block[:, row, :, pad:] = chain.kv
+    return DynamicCache([(block[k], block[k + 1]) for k in range(0, both, 2)]), pads
+
+
+def _rows(cache: Any, row: int, start: int, stop: int) -> torch.Tensor:
+    """One row's keys and values, copied so that the batch can be freed."""
+    parts = [
+        part[row, :, start:stop] for layer in cache.layers for part in (layer.keys, layer.values)
+    ]
+    return torch.stack(parts)
+
+
+__all__ = ["LocalChain", "TransformersEngine"]

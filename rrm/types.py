@@ -1,0 +1,194 @@
+"""The nouns every layer shares: a pair goes in, a verdict or a reason comes out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """An immutable value that refuses unknown fields: a misspelt one is an error, not silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(Frozen):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Prompt = str | tuple[Message, ...]
+Side = Literal["a", "b", "tie"]
+Effort = Literal["none", "adaptive", "full"]
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """The prompt as one text; several turns are labelled with who speaks."""
+    if isinstance(prompt, str):
+        return prompt
+    if len(prompt) == 1:
+        return prompt[0].content
+    names = {"system": "System", "user": "User", "assistant": "Assistant"}
+    return "\n\n".join(f"{names[turn.role]}: {turn.content}" for turn in prompt)
+
+
+class Pair(Frozen):
+    """A prompt and two responses to it."""
+
+    prompt: Prompt
+    response_a: str
+    response_b: str
+
+    def swapped(self) -> Pair:
+        """The same pair with the responses in the other order."""
+        return self.model_copy(
+            update={"response_a": self.response_b, "response_b": self.response_a}
+        )
+
+    @property
+    def responses(self) -> tuple[str, str]:
+        return (self.response_a, self.response_b)
+
+
+class Candidates(Frozen):
+    """A prompt and one or more responses to it."""
+
+    prompt: Prompt
+    responses: tuple[str, ...] = Field(min_length=1)
+
+
+class Usage(Frozen):
+    """What a judgement cost. Token counts cover both orders."""
+
+    prompt_tokens: int = Field(0, description="tokens of the rendered prompts")
+    cached_tokens: int = Field(0, description="prompt tokens served from a cache")
+    thinking_tokens: int = Field(0, description="tokens the model generated as thought")
+    probe_tokens: int = Field(0, description="tokens appended to read a verdict, then dropped")
+    seconds: float = Field(0.0, description="wall-clock time, queueing included")
+
+    def plus(self, other: Usage) -> Usage:
+        """Both together; seconds add up."""
+        return Usage(
+            **{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields}
+        )
+
+
+class Checkpoint(Frozen):
+    """The verdict as it stood at one point of the chains."""
+
+    thinking_tokens: int = Field(description="generated so far, both orders together")
+    margin: float = Field(description="order-averaged verdict margin; positive prefers a")
+    probability: float = Field(description="that the side preferred here is right")
+    agree: bool = Field(description="whether both orders prefer the same response")
+    mass: float = Field(description="probability the labels hold together, the lower of the orders")
+
+
+class StopReason(StrEnum):
+    """Why a judgement ended where it did."""
+
+    MARGIN = "margin"
+    """the stopper was sure enough to stop before the chains ended"""
+    ENDED = "chains_ended"
+    """both chains closed by themselves"""
+    BUDGET = "token_limit"
+    """the chains reached the token limit and were closed there"""
+    NO_THOUGHT = "no_thought_asked"
+    """effort=none: read from the prompt alone"""
+    IDENTICAL = "identical_responses"
+    """nothing to judge: the two responses are the same text"""
+    PARSED = "parsed_text"
+    """labels unreadable by probe; the finished text was parsed instead"""
+
+
+class OrderReading(Frozen):
+    """One order's last reading."""
+
+    order: Literal["ab", "ba"]
+    margin: float = Field(description="in this order, seen from a: positive prefers a")
+    thinking_tokens: int
+    forced: bool = Field(description="the chain was closed for it, not by it")
+    chain: str | None = Field(None, description="the chain of thought, if asked for")
+
+
+class Provenance(Frozen):
+    """What judged: enough to ask the same question again."""
+
+    model: str
+    style: str
+    prompt_hash: str = Field(description="hash of the style's instruction text and markers")
+    effort: Effort
+    stopper: str = Field(description="which thresholds decided, or why none did")
+    notes: tuple[str, ...] = Field((), description="anything unusual, such as neutralised text")
+
+
+class Verdict(Frozen):
+    """The judge decided."""
+
+    kind: Literal["verdict"] = "verdict"
+    preferred: Side
+    probability: float = Field(
+        ge=0.0, le=1.0, description="that the preferred side is right; 0.5 for a tie"
+    )
+    margin: float = Field(description="order-averaged verdict margin; positive prefers a")
+    agree: bool = Field(description="both orders prefer the same response")
+    reason: StopReason
+    path: tuple[Checkpoint, ...]
+    orders: tuple[OrderReading, ...]
+    scores: tuple[float, float] | None = Field(
+        None, description="expected scores of a and b, 1 to 10, where the style gives scores"
+    )
+    usage: Usage
+    judge: Provenance
+
+    def mirrored(self) -> Verdict:
+        """The verdict of the swapped pair."""
+        flipped: dict[Side, Side] = {"a": "b", "b": "a", "tie": "tie"}
+        turned: dict[str, Literal["ab", "ba"]] = {"ab": "ba", "ba": "ab"}
+        return self.model_copy(
+            update={
+                "preferred": flipped[self.preferred],
+                "margin": -self.margin,
+                "path": tuple(c.model_copy(update={"margin": -c.margin}) for c in self.path),
+                "orders": tuple(
+                    o.model_copy(update={"order": turned[o.order], "margin": -o.margin})
+                    for o in reversed(self.orders)
+                ),
+                "scores": None if self.scores is None else (self.scores[1], self.scores[0]),
+            }
+        )
+
+
+UnscoredReason = Literal["unparseable", "off_menu", "truncated", "order_conflict", "engine_error"]
+
+
+class Unscored(Frozen):
+    """The judge did not decide. Never counted as a tie, a loss, or a zero."""
+
+    kind: Literal["unscored"] = "unscored"
+    reason: UnscoredReason
+    detail: str
+    usage: Usage
+    judge: Provenance
+
+
+Outcome = Annotated[Verdict | Unscored, Field(discriminator="kind")]
+
+
+class Score(Frozen):
+    """How good one response is, on its own."""
+
+    kind: Literal["score"] = "score"
+    score: float = Field(ge=1.0, le=10.0, description="expected score, 1 to 10")
+    spread: float = Field(description="standard deviation of the score's distribution")
+    reason: StopReason
+    thinking_tokens: int
+    chain: str | None = None
+    usage: Usage
+    judge: Provenance
+
+
+ScoreOutcome = Annotated[Score | Unscored, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""The doors: REST, the command line, the client."""

@@ -1,0 +1,112 @@
+"""The command `closecall`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+from rich.console import Console
+
+from judges.pairwise import Asked
+from rrm.engine import RefusedText
+from rrm.style import StyleMismatch
+from rrm.types import Effort, Pair, Unscored
+from serving.origin import NameClash, check_origin
+from serving.settings import SettingsError, load_settings
+
+UNSCORED_EXIT = 3
+P = ParamSpec("P")
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Reasoning reward models that think longer on a close call.",
+)
+
+
+def says_why(command: Callable[P, None]) -> Callable[P, None]:
+    """Print what a user can mend as one message and exit 2; a bug keeps its traceback."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            check_origin()
+            command(*args, **kwargs)
+        except (SettingsError, StyleMismatch, RefusedText, NameClash) as refusal:
+            Console(stderr=True).print(f"closecall: {refusal}", style="red", highlight=False)
+            raise typer.Exit(2) from None
+
+    return wrapped
+
+
+Model = Annotated[str | None, typer.Option(help="`nano` (bundled), a directory, or a hub id.")]
+StyleName = Annotated[str | None, typer.Option(help="rrm, rm-r1, rm-r1-instruct or grm.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
+PromptFile = Annotated[Path | None, typer.Option(help="Another instruction text for the style.")]
+
+
+@cli.callback()
+def main_options() -> None:
+    """Shared by every command; keeps `judge` a subcommand while it is the only one."""
+
+
+@cli.command()
+@says_why
+def judge(
+    prompt: Annotated[str, typer.Option(help="What the responses answer.")],
+    a: Annotated[str, typer.Option("--a", help="The first response.")],
+    b: Annotated[str, typer.Option("--b", help="The second response.")],
+    model: Model = None,
+    style: StyleName = None,
+    effort: Annotated[str, typer.Option(help="none, adaptive or full.")] = "adaptive",
+    max_thinking_tokens: Annotated[
+        int | None, typer.Option(min=0, help="For both orders together.")
+    ] = None,
+    device: Device = None,
+    prompt_file: PromptFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Judge one pair in this process and print the verdict with its thought.
+
+    Exits 0 with a verdict, 2 on bad input, 3 if the judge did not decide.
+    """
+    from serving.registry import Registry
+    from serving.show import print_outcome
+
+    settings = load_settings(model=model, style=style, device=device, prompt_file=prompt_file)
+    if not prompt.strip():
+        raise SettingsError("--prompt is empty; give the text that the responses answer")
+    asked = Asked(as_effort(effort), max_thinking_tokens, return_chain=True)
+    registry = Registry(settings)
+    try:
+        pair = Pair(prompt=prompt, response_a=a, response_b=b)
+        outcome = asyncio.run(registry.pairwise(None).judge(pair, asked))
+    finally:
+        registry.close()
+    if as_json:
+        typer.echo(outcome.model_dump_json(indent=2))
+    else:
+        print_outcome(Console(), outcome)
+    if isinstance(outcome, Unscored):
+        raise typer.Exit(UNSCORED_EXIT)
+
+
+def as_effort(text: str) -> Effort:
+    """Raises SettingsError for anything but the three efforts."""
+    efforts: tuple[Effort, ...] = ("none", "adaptive", "full")
+    for effort in efforts:
+        if text == effort:
+            return effort
+    raise SettingsError(f"--effort is none, adaptive or full, not {text!r}")
+
+
+def main() -> None:
+    cli()
+
+
+if __name__ == "__main__":
+    main()

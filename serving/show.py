@@ -1,0 +1,94 @@
+"""Outcomes as people read them in a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from rrm.types import OrderReading, StopReason, Unscored, Verdict
+
+WHY = {
+    StopReason.MARGIN: "the margin was wide enough",
+    StopReason.ENDED: "both chains closed by themselves",
+    StopReason.BUDGET: "the token limit was reached, so the chains were closed",
+    StopReason.NO_THOUGHT: "no thought was asked for",
+    StopReason.IDENTICAL: "the two responses are the same text",
+    StopReason.PARSED: "the labels cannot be probed here, so the finished text was read",
+}
+HEADS = {"ab": "response a first", "ba": "response b first"}
+
+
+def verdict_text(outcome: Verdict | Unscored) -> RenderableType:
+    """An outcome with its path over the checkpoints and, where it was asked for, its chains."""
+    if isinstance(outcome, Unscored):
+        return Group(
+            Text(f"unscored: {outcome.reason}", style="bold red"),
+            Text(f"  {outcome.detail}"),
+            *_notes(outcome),
+        )
+    return Group(
+        Text(headline(outcome), style="bold"),
+        Text(f"  why it stopped   {WHY[outcome.reason]}"),
+        Text(f"  thought          {thought(outcome)}"),
+        Text(
+            f"  judge            {outcome.judge.model}, style {outcome.judge.style}, "
+            f"effort {outcome.judge.effort}"
+        ),
+        *_notes(outcome),
+        *([Padding(path_table(outcome), (1, 0, 0, 2))] if outcome.path else []),
+        *(_chain(order) for order in outcome.orders if order.chain),
+    )
+
+
+def headline(outcome: Verdict) -> str:
+    """Who won, how surely."""
+    if outcome.preferred == "tie":
+        return "neither response is better"
+    orders = "both orders agree" if outcome.agree else "the two orders disagree"
+    return (
+        f"response {outcome.preferred} is better   probability {outcome.probability:.2f}, "
+        f"margin {outcome.margin:+.2f}, {orders}"
+    )
+
+
+def thought(outcome: Verdict) -> str:
+    """What was spent on each order."""
+    if not outcome.usage.thinking_tokens:
+        return f"none; {outcome.usage.probe_tokens} tokens probed"
+    spent = " + ".join(str(order.thinking_tokens) for order in outcome.orders)
+    return (
+        f"{outcome.usage.thinking_tokens} tokens ({spent}, one chain an order); "
+        f"{outcome.usage.probe_tokens} tokens probed"
+    )
+
+
+def path_table(outcome: Verdict) -> Table:
+    """The margin at each checkpoint."""
+    table = Table(box=None, pad_edge=False)
+    for head in ("thinking tokens", "margin", "probability"):
+        table.add_column(head, justify="right")
+    table.add_column("orders")
+    for point in outcome.path:
+        table.add_row(
+            str(point.thinking_tokens),
+            f"{point.margin:+.2f}",
+            f"{point.probability:.2f}",
+            "agree" if point.agree else "disagree",
+        )
+    return table
+
+
+def print_outcome(console: Console, outcome: Verdict | Unscored) -> None:
+    console.print(verdict_text(outcome), soft_wrap=True, highlight=False)
+
+
+def _notes(outcome: Verdict | Unscored) -> list[Text]:
+    return [Text(f"  note             {note}") for note in outcome.judge.notes]
+
+
+def _chain(order: OrderReading) -> RenderableType:
+    ending = ", cut here" if order.forced else ""
+    head = f"chain, {HEADS[order.order]} ({order.thinking_tokens} tokens{ending}):"
+    return Padding(Group(Text(head, style="dim"), Text(order.chain or "(none)")), (1, 0, 0, 2))
