@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,8 @@ from rrm.types import Message
 USER_MARK = "=== user ==="
 SLOTS = ("{prompt}", "{response_1}", "{response_2}")
 CLOSE_THOUGHT = "</think>"
+FLOOR = -50.0
+"""log-probability below which a label is as good as impossible; keeps margins finite"""
 
 
 def prompt_file(name: str) -> str:
@@ -110,6 +111,4 @@ class LabelStyle:
 
 
 def _difference(first: float, second: float) -> float:
-    if math.isinf(first) and math.isinf(second):
-        return 0.0
-    return first - second
+    return max(first, FLOOR) - max(second, FLOOR)

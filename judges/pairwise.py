@@ -48,6 +48,8 @@ class Asked:
     effort: Effort = "adaptive"
     max_thinking_tokens: int | None = None
     return_chain: bool = False
+    trace: bool = False
+    """read every checkpoint, even where nothing depends on it"""
 
 
 class PairwiseJudge:
@@ -73,8 +75,7 @@ class PairwiseJudge:
     ) -> Verdict | Unscored:
         """Judge `pair`. Raises RefusedText for text that the model cannot take.
 
-        watch: told every piece of thought and every checkpoint as it comes; with effort `full`
-        it also makes the judge read every checkpoint, which costs probes and changes nothing else.
+        watch: told every piece of thought and every checkpoint as it comes.
         """
         began = time.monotonic()
         if pair.response_a == pair.response_b:
@@ -155,7 +156,7 @@ class _Call:
             if ended:
                 break
         reason = StopReason.ENDED if self.chains.closed else StopReason.BUDGET
-        if reading.mass < READABLE_MASS and self.chains.closed:
+        if reading.mass < READABLE_MASS and self.chains.ended:
             return await self._parse()
         return self._decide(reading, index, reason)
 
@@ -163,7 +164,7 @@ class _Call:
     def _looks(self) -> bool:
         """Whether checkpoints inside the chain are read."""
         adaptive = self.asked.effort == "adaptive" and self.judge.stopper is not None
-        return adaptive or self.watch is not None
+        return adaptive or self.asked.trace
 
     def _sure(self, reading: PairReading, index: int) -> bool:
         stopper = self.judge.stopper

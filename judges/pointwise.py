@@ -1,4 +1,4 @@
-"""One response in, a score out: for styles that score responses on their own (GRM)."""
+"""Responses in, a score for each out: for styles that score (GRM)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rrm.engine import Engine, EngineError
 from rrm.parse import Scores, Unread
 from rrm.style import Style, StyleMismatch
 from rrm.types import (
-    Prompt,
+    Candidates,
     Provenance,
     Score,
     StopReason,
@@ -21,7 +21,7 @@ from rrm.types import (
 
 
 class PointwiseJudge:
-    """One engine asked for one score at a time. Raises StyleMismatch for a pairwise-only style."""
+    """One engine asked for scores. Raises StyleMismatch for a pairwise-only style."""
 
     def __init__(
         self,
@@ -37,17 +37,20 @@ class PointwiseJudge:
             )
         self.engine, self.style, self.ladder, self.temperature = engine, style, ladder, temperature
 
-    async def score(
-        self, prompt: Prompt, response: str, asked: Asked = Asked()
-    ) -> Score | Unscored:
-        """Score `response` from 1 to 10. Raises RefusedText for text the model cannot take.
+    async def score(self, candidates: Candidates, asked: Asked = Asked()) -> Score | Unscored:
+        """Score each response from 1 to 10, in one question and one order.
 
-        There is no stopper for single scores: every effort but `none` thinks the whole chain.
+        There is no stopper for scores: every effort but `none` thinks the whole chain. Raises
+        RefusedText for text the model cannot take, StyleMismatch for too many responses.
         """
         began = time.monotonic()
-        thought = Thought(
-            self.engine, self.style, prompt_text(prompt), (response,), self.temperature
-        )
+        if len(candidates.responses) not in self.style.sizes:
+            raise StyleMismatch(
+                f"style {self.style.name} scores up to {max(self.style.sizes)} responses at once, "
+                f"not {len(candidates.responses)}; send several requests"
+            )
+        prompt = prompt_text(candidates.prompt)
+        thought = Thought(self.engine, self.style, prompt, candidates.responses, self.temperature)
         try:
             return await self._score(thought, asked, began)
         except EngineError as failure:
@@ -62,7 +65,7 @@ class PointwiseJudge:
             await self.engine.extend([thought.growth(limit)])
             reason = StopReason.BUDGET if thought.forced else StopReason.ENDED
         reading = await thought.read()
-        value, spread = reading.z, reading.spread
+        scores, spread = reading.scores or (), reading.spread
         if reading.mass < READABLE_MASS:
             if thought.forced or len(thought.chain.ids) + REPLY_TOKENS > limit:
                 why = f"the scores hold {reading.mass:.2f} of the probability; allow more thought"
@@ -71,9 +74,10 @@ class PointwiseJudge:
             if not isinstance(text, Scores):
                 lost = text if isinstance(text, Unread) else Unread("off_menu", str(text))
                 return self._unscored(thought, asked, began, lost.reason, lost.detail)
-            value, spread, reason = float(text.values[0]), 0.0, StopReason.PARSED
+            scores = tuple(float(value) for value in text.values)
+            spread, reason = 0.0, StopReason.PARSED
         return Score(
-            score=value,
+            scores=scores,
             spread=spread,
             reason=reason,
             thinking_tokens=len(thought.chain.ids),
@@ -101,6 +105,6 @@ class PointwiseJudge:
             style=self.style.name,
             prompt_hash=self.style.prompt_hash,
             effort=asked.effort,
-            stopper="none: a single score thinks its whole chain",
+            stopper="none: scores think their whole chain",
             notes=notes,
         )

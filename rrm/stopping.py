@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from rrm.types import Frozen
 
@@ -42,11 +42,22 @@ class Curve(Frozen):
 class Stage(Frozen):
     """The curves of one checkpoint."""
 
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # a threshold may be infinite
+
     thinking_tokens: int = Field(description="of each chain, at this checkpoint")
     agree: Curve
     differ: Curve
     stop_agree: float = Field(description="stop at this |margin| or more if both orders agree")
     stop_differ: float = Field(description="the same where they do not")
+
+    def at(self, confidence: float) -> Stage:
+        """The same curves with the thresholds of another confidence."""
+        return self.model_copy(
+            update={
+                "stop_agree": self.agree.threshold(confidence),
+                "stop_differ": self.differ.threshold(confidence),
+            }
+        )
 
 
 class Stopper(Frozen):
@@ -56,6 +67,17 @@ class Stopper(Frozen):
     confidence: float
     stages: tuple[Stage, ...]
     final: Stage = Field(description="for chains that have ended by themselves")
+
+    def at(self, confidence: float) -> Stopper:
+        """The same curves with the thresholds of another confidence."""
+        stages = tuple(stage.at(confidence) for stage in self.stages)
+        return self.model_copy(
+            update={
+                "confidence": confidence,
+                "stages": stages,
+                "final": self.final.at(confidence),
+            }
+        )
 
     def stage(self, index: int, ended: bool) -> Stage:
         """The stage for checkpoint `index`; the last one stands in beyond the ladder."""
@@ -75,7 +97,8 @@ class Stopper(Frozen):
 class Stoppers(Frozen):
     """`stopper.json`: one stopper a style, each bound to the prompt it was fitted with."""
 
-    model_digest: str
+    model_digest: str = ""
+    """sha256 of the weights"""
     stoppers: Mapping[str, Stopper]
     prompt_hashes: Mapping[str, str]
 

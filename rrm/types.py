@@ -179,11 +179,11 @@ Outcome = Annotated[Verdict | Unscored, Field(discriminator="kind")]
 
 
 class Score(Frozen):
-    """How good one response is, on its own."""
+    """How good each response is, from 1 to 10."""
 
     kind: Literal["score"] = "score"
-    score: float = Field(ge=1.0, le=10.0, description="expected score, 1 to 10")
-    spread: float = Field(description="standard deviation of the score's distribution")
+    scores: tuple[float, ...] = Field(description="expected score of each response, 1 to 10")
+    spread: float = Field(description="standard deviation of the first score's distribution")
     reason: StopReason
     thinking_tokens: int
     chain: str | None = None

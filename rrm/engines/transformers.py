@@ -217,7 +217,6 @@ class TransformersEngine:
                     self._read(readings[:MAX_ROWS])
                     del readings[:MAX_ROWS]
                 batch = self._grow(growing, batch)
-                self._failures = 0
             except Exception as failure:
                 self._failures += 1
                 jobs: list[_Reading | _Growing] = [*readings, *growing]
@@ -238,6 +237,7 @@ class TransformersEngine:
             return None
         batch = batch or self._gather(rows)
         self._tick(batch)
+        self._failures = 0
         done = [job for job in rows if job.left <= 0]
         if not done:
             return batch
@@ -297,6 +297,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def _read(self, jobs: list[_Reading]) -> None:
         logits, _ = self._forward([job.chain for job in jobs], [job.ids for job in jobs])
+        self._failures = 0
         for row, job in enumerate(jobs):
             _finish(job.done, logits[row])
 

@@ -1,0 +1,153 @@
+"""Traces -> Stopper: how sure a margin is at each checkpoint, and how sure is sure enough.
+
+A trace is one labelled pair judged with the full ladder. Fitting needs scipy
+(`closecall[calibrate]`) and no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rrm.stopping import Curve, Stage, Stopper
+from rrm.types import Checkpoint, Frozen, StopReason, Verdict
+
+CONFIDENCES = (0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
+RIDGE = 1e-2
+"""weight of the prior that keeps the curve of a stage without errors finite"""
+
+
+class Trace(Frozen):
+    """One labelled pair with its verdict at every checkpoint, the whole chains last."""
+
+    label: Literal["a", "b"]
+    path: tuple[Checkpoint, ...]
+    ended: bool
+    """both chains closed by themselves at the last checkpoint"""
+
+    @classmethod
+    def of(cls, verdict: Verdict, label: Literal["a", "b"]) -> Trace:
+        """From a verdict that read every checkpoint (`Asked.trace`)."""
+        return cls(label=label, path=verdict.path, ended=verdict.reason is StopReason.ENDED)
+
+    def right(self, index: int) -> bool:
+        """Whether the verdict at checkpoint `index` is the label; a margin of 0 is not."""
+        margin = self.path[index].margin
+        return margin != 0 and (margin > 0) == (self.label == "a")
+
+    def is_final(self, index: int) -> bool:
+        """Whether checkpoint `index` reads chains that have closed by themselves."""
+        return self.ended and index == len(self.path) - 1
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What one policy would have done on one trace."""
+
+    right: bool
+    thinking_tokens: int
+    """both orders together"""
+
+
+def replay(trace: Trace, stop: Callable[[int, Checkpoint], bool]) -> Replayed:
+    """Stop at the first checkpoint where `stop` says so, or at the end."""
+    last = len(trace.path) - 1
+    index = next((i for i in range(last) if stop(i, trace.path[i])), last)
+    return Replayed(trace.right(index), trace.path[index].thinking_tokens)
+
+
+def replay_stopper(trace: Trace, stopper: Stopper) -> Replayed:
+    """What adaptive thinking with `stopper` would have done."""
+    return replay(trace, lambda index, point: stopper.stop(index, point.margin, point.agree))
+
+
+def fit_curve(margins: Sequence[float], rights: Sequence[bool]) -> Curve:
+    """Platt scaling (Platt 1999): maximum likelihood with add-one smoothed targets.
+
+    A small ridge on the slope keeps it finite where no verdict was wrong; it is never negative.
+    With no data at all, the curve knows nothing: 0.5 everywhere.
+    """
+    import numpy as np
+    from scipy.optimize import minimize
+
+    if not margins:
+        return Curve(intercept=0.0, slope=0.0)
+    x = np.abs(np.asarray(margins, dtype=float))
+    hits = np.asarray(rights, dtype=bool)
+    wins = int(hits.sum())
+    target = np.where(hits, (wins + 1) / (wins + 2), 1 / (len(hits) - wins + 2))
+
+    def loss(weights: np.ndarray) -> float:
+        logit = weights[0] + weights[1] * x
+        likelihood = np.logaddexp(0, logit) - target * logit
+        return float(likelihood.sum() + RIDGE * weights[1] ** 2)
+
+    found = minimize(loss, np.array([0.0, 1.0]), bounds=[(None, None), (0.0, None)])
+    return Curve(intercept=float(found.x[0]), slope=float(found.x[1]))
+
+
+def fit_stage(traces: Sequence[Trace], index: int | None, tokens: int, confidence: float) -> Stage:
+    """The curves of checkpoint `index` over the traces still thinking there; None: at the end."""
+    seen = [
+        (trace.path[place], trace.right(place))
+        for trace in traces
+        for place in (len(trace.path) - 1 if index is None else index,)
+        if place < len(trace.path) and trace.is_final(place) == (index is None)
+    ]
+    curves = [
+        fit_curve(
+            [point.margin for point, _ in seen if point.agree == agree],
+            [right for point, right in seen if point.agree == agree],
+        )
+        for agree in (True, False)
+    ]
+    return Stage(
+        thinking_tokens=tokens,
+        agree=curves[0],
+        differ=curves[1],
+        stop_agree=curves[0].threshold(confidence),
+        stop_differ=curves[1].threshold(confidence),
+    )
+
+
+def fit_stopper(
+    traces: Sequence[Trace], ladder: Sequence[int], confidence: float, source: str
+) -> Stopper:
+    """Curves and thresholds for every checkpoint of `ladder`, zero thought first."""
+    points = (0, *ladder)
+    return Stopper(
+        source=source,
+        confidence=confidence,
+        stages=tuple(
+            fit_stage(traces, index, tokens, confidence) for index, tokens in enumerate(points)
+        ),
+        final=fit_stage(traces, None, points[-1], confidence),
+    )
+
+
+def choose_stopper(
+    traces: Sequence[Trace], ladder: Sequence[int], most_lost: float, source: str
+) -> Stopper:
+    """Take the least confidence that loses at most `most_lost`, each half judged by a fit of the
+    other; then fit on both.
+
+    most_lost: accuracy against the whole chains, as a share. Raises ValueError for fewer than 200
+    traces.
+    """
+    if len(traces) < 200:
+        raise ValueError(f"{len(traces)} labelled pairs are too few to fit a stopper; give 200")
+    halves = (traces[::2], traces[1::2])
+    fitted = [fit_stopper(half, ladder, CONFIDENCES[-1], source) for half in halves]
+    whole = sum(trace.right(len(trace.path) - 1) for trace in traces)
+    final = fit_stopper(traces, ladder, CONFIDENCES[-1], source)
+    for confidence in CONFIDENCES:
+        kept = sum(
+            replay_stopper(trace, stopper).right
+            for half, other in zip(halves, reversed(fitted), strict=True)
+            for stopper in [other.at(confidence)]
+            for trace in half
+        )
+        if (whole - kept) / len(traces) <= most_lost:
+            return final.at(confidence)
+    return final

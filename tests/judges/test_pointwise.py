@@ -1,0 +1,78 @@
+"""One score a response: expected over 1 to 10, right on real weights, never made up."""
+
+import asyncio
+import random
+
+import pytest
+
+from judges import grm, rrm
+from judges.nano import data
+from judges.pairwise import Asked
+from judges.pointwise import PointwiseJudge
+from rrm.engine import Engine, EngineError, ScriptedEngine
+from rrm.style import StyleMismatch
+from rrm.types import Candidates, Score, StopReason, Unscored
+
+
+def asked(judge: PointwiseJudge, n: int, effort: Asked = Asked("full")) -> Score | Unscored:
+    candidates = Candidates(prompt="p", responses=("r",) * n)
+    return asyncio.run(judge.score(candidates, effort))
+
+
+def test_a_pairwise_style_cannot_score() -> None:
+    with pytest.raises(StyleMismatch, match="use style grm"):
+        PointwiseJudge(ScriptedEngine(), rrm.STYLE)
+
+
+def test_even_labels_give_the_middle_score() -> None:
+    found = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{"]), grm.STYLE), 2)
+    assert isinstance(found, Score)
+    assert found.scores == pytest.approx((5.5, 5.5))
+    assert found.reason is StopReason.ENDED
+
+
+def test_too_many_responses_are_refused() -> None:
+    with pytest.raises(StyleMismatch, match="16"):
+        asked(PointwiseJudge(ScriptedEngine(), grm.STYLE), 17)
+
+
+def test_a_failed_engine_is_never_a_score() -> None:
+    engine = ScriptedEngine(fault=EngineError("gone"))
+    found = asked(PointwiseJudge(engine, grm.STYLE), 1)
+    assert isinstance(found, Unscored)
+    assert found.reason == "engine_error"
+
+
+def test_nothing_readable_is_unscored_and_written_scores_are_read() -> None:
+    def unreadable(*_: object) -> dict[str, float]:
+        return dict.fromkeys(grm.LABELS, -9.0)
+
+    good = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{3, 9}"], unreadable), grm.STYLE), 2)
+    assert isinstance(good, Score)
+    assert (good.scores, good.reason) == ((3.0, 9.0), StopReason.PARSED)
+    bad = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{3}"], unreadable), grm.STYLE), 2)
+    assert isinstance(bad, Unscored)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_nano_scores_by_the_distance_from_the_truth(nano: Engine, n: int) -> None:
+    judge = PointwiseJudge(nano, grm.STYLE, nano.card.ladder)
+    rng = random.Random(n)
+    examples = [data.draw(rng, n) for _ in range(12)]
+
+    async def run() -> list[Score | Unscored]:
+        return list(
+            await asyncio.gather(
+                *(
+                    judge.score(Candidates(prompt=e.question, responses=e.responses), Asked("full"))
+                    for e in examples
+                )
+            )
+        )
+
+    near = 0
+    for example, found in zip(examples, asyncio.run(run()), strict=True):
+        assert isinstance(found, Score)
+        truth = [data.score(error) for error in example.errors]
+        near += sum(abs(one - two) < 0.6 for one, two in zip(found.scores, truth, strict=True))
+    assert near >= 0.85 * 12 * n

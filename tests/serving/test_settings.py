@@ -1,0 +1,54 @@
+"""Settings come from flags, environment and file, in that order; what is wrong is said."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.settings import SettingsError, load_settings
+
+
+def test_flags_beat_the_environment_and_that_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "closecall.toml"
+    file.write_text('style = "grm"\nport = 9001\nreplicas = 2\n')
+    monkeypatch.setenv("CLOSECALL_PORT", "9002")
+    settings = load_settings(file, replicas=3)
+    assert (settings.style, settings.port, settings.replicas) == ("grm", 9002, 3)
+
+
+def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "closecall.toml"
+    file.write_text("prot = 9001\n")
+    with pytest.raises(SettingsError, match="prot"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"port": 0}, "port"),
+        ({"replicas": 0}, "replicas"),
+        ({"ladder": (8, 4)}, "ascending"),
+        ({"host": "0.0.0.0"}, "loopback"),  # noqa: S104 refused, which is the point
+        ({"api_keys": ["short"]}, "8 characters"),
+    ],
+)
+def test_what_is_wrong_is_said(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load_settings(**given)
+
+
+def test_an_open_address_needs_a_key_and_the_key_is_not_shown() -> None:
+    settings = load_settings(host="0.0.0.0", api_keys=["a-long-random-key"])  # noqa: S104
+    assert "a-long-random-key" not in repr(settings)
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no config file"):
+        load_settings(tmp_path / "none.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("a = = 1")
+    with pytest.raises(SettingsError):
+        load_settings(broken)
