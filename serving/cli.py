@@ -16,7 +16,7 @@ from rrm.engine import RefusedText
 from rrm.style import StyleMismatch
 from rrm.types import Effort, Pair, Unscored
 from serving.origin import NameClash, check_origin
-from serving.settings import SettingsError, load_settings
+from serving.settings import Settings, SettingsError, load_settings
 
 UNSCORED_EXIT = 3
 P = ParamSpec("P")
@@ -47,11 +47,6 @@ Model = Annotated[str | None, typer.Option(help="`nano` (bundled), a directory, 
 StyleName = Annotated[str | None, typer.Option(help="rrm, rm-r1, rm-r1-instruct or grm.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
 PromptFile = Annotated[Path | None, typer.Option(help="Another instruction text for the style.")]
-
-
-@cli.callback()
-def main_options() -> None:
-    """Shared by every command; keeps `judge` a subcommand while it is the only one."""
 
 
 @cli.command()
@@ -93,6 +88,63 @@ def judge(
         print_outcome(Console(), outcome)
     if isinstance(outcome, Unscored):
         raise typer.Exit(UNSCORED_EXIT)
+
+
+@cli.command()
+@says_why
+def serve(
+    model: Model = None,
+    style: StyleName = None,
+    device: Device = None,
+    replicas: Annotated[int | None, typer.Option(help="Copies of the model.")] = None,
+    host: Annotated[str | None, typer.Option(help="Loopback unless told otherwise.")] = None,
+    port: Annotated[int | None, typer.Option(help="8000 unless told otherwise.")] = None,
+    prompt_file: PromptFile = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
+) -> None:
+    """Serve the judge over REST until interrupted."""
+    settings = load_settings(
+        config,
+        model=model,
+        style=style,
+        device=device,
+        replicas=replicas,
+        host=host,
+        port=port,
+        prompt_file=prompt_file,
+    )
+    check_can_serve(settings)
+    from serving import deploy
+
+    console = Console(highlight=False)
+    console.print(f"loading {settings.model} on {settings.replicas} replica(s) ...")
+    address = f"http://{settings.host}:{settings.port}"
+    deploy.run(
+        settings,
+        lambda: console.print(f"ready: {address} (try {address}/docs; Ctrl-C stops it)"),
+    )
+
+
+def check_can_serve(settings: Settings) -> None:
+    """Raise SettingsError for what would only fail after a slow start: Ray, port, model, style."""
+    import socket
+    from importlib.util import find_spec
+
+    if find_spec("ray") is None:
+        raise SettingsError("serving needs Ray: pip install 'closecall[serve,transformers]'")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as failure:
+            raise SettingsError(
+                f"cannot listen on {settings.host}:{settings.port} ({failure.strerror}); "
+                "pass another --port"
+            ) from None
+    from serving.registry import Registry
+
+    if settings.device == "cpu":
+        Registry(settings).close()
 
 
 def as_effort(text: str) -> Effort:

@@ -1,0 +1,138 @@
+"""What goes over the wire: requests, problems, what is served. Unknown fields are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from judges.grm import MOST as MOST_RESPONSES
+from rrm.types import Candidates, Effort, Message, Pair, Prompt
+
+
+def _not_blank(prompt: Prompt) -> Prompt:
+    texts = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
+    if not any(text.strip() for text in texts):
+        raise ValueError("the prompt is empty; give the text the responses answer")
+    return prompt
+
+
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is no text; send valid Unicode") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_unicode)]
+Question = Annotated[
+    Text | Annotated[tuple[Message, ...], Field(min_length=1, max_length=200)],
+    AfterValidator(_not_blank),
+    Field(description="the text that the responses answer, or a conversation"),
+]
+Response = Annotated[Text, Field(description="one response, as it was written")]
+ThinkingLimit = Annotated[
+    int | None, Field(ge=0, le=1_000_000, description="for both orders together")
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    style: str | None = Field(None, description="one of GET /v1/judges; default: the service's")
+    effort: Effort = Field(
+        "adaptive",
+        description="none: from the prompt alone; adaptive: as much as the pair needs; "
+        "full: whole chains",
+    )
+    max_thinking_tokens: ThinkingLimit = None
+    return_chain: bool = Field(False, description="send the chain of thought back")
+
+
+class JudgeRequest(_Request):
+    """Which of two responses is better?"""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "prompt": "What is 345 + 278?",
+                    "response_a": "The answer is 623.",
+                    "response_b": "It comes to 633.",
+                    "effort": "adaptive",
+                    "return_chain": True,
+                }
+            ]
+        }
+    )
+
+    prompt: Question
+    response_a: Response
+    response_b: Response
+
+    @property
+    def pair(self) -> Pair:
+        return Pair(prompt=self.prompt, response_a=self.response_a, response_b=self.response_b)
+
+
+class ScoreRequest(_Request):
+    """How good is each response, from 1 to 10?"""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "prompt": "What is 345 + 278?",
+                    "responses": ["The answer is 623.", "It comes to 633.", "It is 7."],
+                }
+            ]
+        }
+    )
+
+    prompt: Question
+    responses: Annotated[tuple[Response, ...], Field(min_length=1, max_length=MOST_RESPONSES)]
+
+    @property
+    def candidates(self) -> Candidates:
+        return Candidates(prompt=self.prompt, responses=self.responses)
+
+
+class JudgeInfo(BaseModel):
+    """One style this service can be asked in."""
+
+    style: str
+    model: str
+    engine: str
+    default: bool
+    adaptive: bool = Field(description="has thresholds for this model, so thought is adaptive")
+    scores: bool = Field(description="can score responses (POST /v1/score)")
+    ladder: tuple[int, ...] = Field(description="checkpoints: thinking tokens of each chain")
+    prompt_hash: str
+    reads: str = Field(description="what text the model can judge")
+
+
+class JudgeList(BaseModel):
+    judges: tuple[JudgeInfo, ...]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; `detail` says what to do."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | None = Field(None, description="field by field")
+
+
+class Status(BaseModel):
+    status: Literal["live", "ready"]
+
+
+class Refusal(BaseModel):
+    """A replica's answer to what it cannot judge. A value, so that nothing has to be raised
+    across processes."""
+
+    status: int
+    detail: str
