@@ -125,10 +125,21 @@ def serve(
     )
 
 
+@cli.command()
+@says_why
+def demo() -> None:
+    """Start the service on the bundled judge, judge ten pairs over REST, stop it."""
+    from serving.demo import run
+
+    run(Console(highlight=False))
+
+
 def check_can_serve(settings: Settings) -> None:
     """Raise SettingsError for what would only fail after a slow start: Ray, port, model, style."""
     import socket
     from importlib.util import find_spec
+
+    from serving.registry import check_settings
 
     if find_spec("ray") is None:
         raise SettingsError("serving needs Ray: pip install 'closecall[serve,transformers]'")
@@ -141,10 +152,7 @@ def check_can_serve(settings: Settings) -> None:
                 f"cannot listen on {settings.host}:{settings.port} ({failure.strerror}); "
                 "pass another --port"
             ) from None
-    from serving.registry import Registry
-
-    if settings.device == "cpu":
-        Registry(settings).close()
+    check_settings(settings)
 
 
 def as_effort(text: str) -> Effort:

@@ -31,7 +31,7 @@ from rrm.types import Score, Unscored, Verdict
 from serving.app import ProblemError, build_app
 from serving.origin import check_origin
 from serving.registry import Registry
-from serving.settings import Settings
+from serving.settings import Settings, SettingsError
 from serving.wire import JudgeInfo, JudgeList, JudgeRequest, Refusal, ScoreRequest, Status
 
 TRIES = 3
@@ -183,7 +183,10 @@ def start(settings: Settings) -> None:
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(http_options={"host": settings.host, "port": settings.port})
-    serve.run(application(settings), name=APP, route_prefix="/")
+    try:
+        serve.run(application(settings), name=APP, route_prefix="/")
+    except RuntimeError as failure:  # a replica's constructor raised
+        raise SettingsError(f"the judge did not start: {failure}") from failure
 
 
 def stop() -> None:

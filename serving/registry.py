@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from judges.grm import ScoreStyle
@@ -10,7 +11,7 @@ from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
 from judges.pairwise import LADDER, PairwiseJudge
 from judges.pointwise import PointwiseJudge
-from rrm.engine import Engine, ScriptedEngine, open_engine
+from rrm.engine import Engine, ModelCard, ScriptedEngine, open_engine
 from rrm.stopping import Stopper, load_stopper
 from rrm.style import Style, StyleMismatch, open_style, style_names
 from serving.settings import NANO, Settings, SettingsError
@@ -40,21 +41,46 @@ def model_directory(model: str) -> Path:
     raise SettingsError(f"no model at {model!r}: give `nano`, a directory, or a hub id OWNER/NAME")
 
 
+def check_settings(settings: Settings) -> None:
+    """Find what is wrong without loading anything.
+
+    Raises SettingsError or StyleMismatch, with what to do.
+    """
+    if settings.engine == "scripted":
+        return
+    directory = model_directory(settings.model)
+    if not (directory / "config.json").is_file():
+        raise SettingsError(f"{directory} holds no model: there is no config.json in it")
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise SettingsError("judging needs torch: pip install 'closecall[transformers]'")
+    check_style(ModelCard.of(directory), settings.style)
+    if settings.prompt_file is not None and not settings.prompt_file.is_file():
+        raise SettingsError(f"no prompt file {settings.prompt_file}")
+    if settings.device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise SettingsError(f"device {settings.device}: torch sees no GPU; use --device cpu")
+
+
+def check_style(card: ModelCard, name: str) -> Style:
+    """The style called `name`. Raises StyleMismatch if it is unknown or not this model's."""
+    if card.styles and name not in card.styles:
+        raise StyleMismatch(f"model {card.name} speaks {', '.join(card.styles)}, not {name!r}")
+    return open_style(name)
+
+
 def open_settings_engine(settings: Settings) -> Engine:
     """Load the model that the settings name. Raises SettingsError, with what to do."""
+    check_settings(settings)
     if settings.engine == "scripted":
         return ScriptedEngine(["I have looked at both.</think>"])
-    directory = model_directory(settings.model)
-    try:
-        import torch
-    except ImportError:
-        raise SettingsError(
-            "the transformers engine needs torch: pip install 'closecall[transformers]'"
-        ) from None
+    import torch
+
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.replicas))
     try:
-        return open_engine(f"transformers:{directory}", settings.device)
-    except (FileNotFoundError, ValueError) as failure:
+        return open_engine(f"transformers:{model_directory(settings.model)}", settings.device)
+    except (OSError, ValueError) as failure:
         raise SettingsError(str(failure)) from failure
 
 
@@ -89,17 +115,15 @@ class Registry:
 
     def style(self, name: str) -> Style:
         """Raises StyleMismatch for a style that is unknown or that this model was not made for."""
-        made_for = self.engine.card.styles
-        if made_for and name not in made_for:
-            raise StyleMismatch(
-                f"model {self.engine.card.name} speaks {', '.join(made_for)}, not {name!r}"
-            )
-        style = open_style(name)
+        style = check_style(self.engine.card, name)
         if self.settings.prompt_file is None or name != self.settings.style:
             return style
         if not isinstance(style, LabelStyle | ScoreStyle):
             raise StyleMismatch(f"style {name} takes no prompt file")
-        return style.with_prompt(self.settings.prompt_file.read_text(encoding="utf-8"))
+        try:
+            return style.with_prompt(self.settings.prompt_file.read_text(encoding="utf-8"))
+        except ValueError as failure:
+            raise SettingsError(str(failure)) from None
 
     def names(self) -> tuple[str, ...]:
         """The styles that fit this model."""

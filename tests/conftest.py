@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from judges.nano import WEIGHTS
 from rrm.engine import Engine, open_engine
+from tests.serving.service import Service
 
 settings.register_profile("closecall", deadline=None)  # timings never decide a test
 settings.load_profile("closecall")
@@ -28,3 +29,11 @@ def nano() -> Iterator[Engine]:
     engine = open_engine(f"transformers:{WEIGHTS}")
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The real service with two replicas of nano."""
+    running = Service(tmp_path_factory.mktemp("service") / "log", "--replicas", "2")
+    yield running
+    assert running.stop() == 0

@@ -3,7 +3,6 @@
 import concurrent.futures
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,6 @@ ASK = {
     "response_a": "The answer is 623.",
     "response_b": "It comes to 626.",
 }
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("service") / "log", "--replicas", "2")
-    yield running
-    assert running.stop() == 0
 
 
 def test_a_pair_gets_a_verdict_that_says_everything(service: Service) -> None:

@@ -1,0 +1,175 @@
+"""Does thought follow closeness, and what does that save? `python -m benchmarks.closeness`.
+
+Judges `n` held-out nano pairs in each pairwise style three times: no thought, adaptive, and full
+with every checkpoint read, which gives the uniform depths too. Adaptive is really run, not
+replayed. Exits 1 if a figure that is promised is missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import spearmanr
+
+from benchmarks.report import finish, interval, machine, parser
+from judges.nano import data
+from judges.nano.calibrate import pair_of
+from judges.pairwise import Asked
+from rrm.types import Checkpoint, Effort, Verdict
+from serving.registry import Registry
+from serving.settings import load_settings
+
+STYLES = ("rrm", "rm-r1")
+MOST_LOST = 0.01
+MOST_OF_FULL = 0.45
+MOST_OF_UNIFORM = 0.60
+LEAST_CORRELATION = 0.4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pair: whether each policy was right, and its thinking tokens in both orders."""
+
+    gap: int
+    right: dict[str, bool]
+    tokens: dict[str, int]
+
+
+Figure = Callable[[Sequence[Row]], float]
+
+
+def accuracy(policy: str) -> Figure:
+    return lambda rows: sum(row.right[policy] for row in rows) / len(rows)
+
+
+def tokens(policy: str) -> Figure:
+    return lambda rows: sum(row.tokens[policy] for row in rows) / len(rows)
+
+
+async def judge_all(registry: Registry, style: str, examples: list[data.Example]) -> list[Row]:
+    judge = registry.pairwise(style)
+    ladder = registry.ladder
+
+    async def one(example: data.Example) -> Row:
+        pair, label = pair_of(example), "ab"[example.better]
+        right: dict[str, bool] = {}
+        spent: dict[str, int] = {}
+        efforts: tuple[Effort, ...] = ("none", "adaptive", "full")
+        path: tuple[Checkpoint, ...] = ()
+        for effort in efforts:
+            outcome = await judge.judge(pair, Asked(effort, trace=effort == "full"))
+            if not isinstance(outcome, Verdict):
+                raise RuntimeError(f"{example.question}: {outcome.reason}, {outcome.detail}")
+            right[effort] = outcome.preferred == label
+            spent[effort] = outcome.usage.thinking_tokens
+            path = outcome.path
+        for index, depth in enumerate((0, *ladder)):
+            point = path[min(index, len(path) - 1)]
+            right[f"uniform {depth}"] = point.margin != 0 and "ab"[point.margin < 0] == label
+            spent[f"uniform {depth}"] = point.thinking_tokens
+        return Row(example.gap, right, spent)
+
+    rows = []
+    for future in asyncio.as_completed([one(example) for example in examples]):
+        rows.append(await future)
+        if sys.stderr.isatty() and len(rows) % 20 == 0:
+            print(f"\r{style}: {len(rows)} of {len(examples)} pairs", end="", file=sys.stderr)
+    return rows
+
+
+def best_uniform(rows: Sequence[Row], ladder: Sequence[int]) -> str:
+    """The shallowest uniform depth at least as accurate as adaptive, or else full chains."""
+    goal = accuracy("adaptive")(rows)
+    names = [f"uniform {depth}" for depth in (0, *ladder)]
+    return next((name for name in names if accuracy(name)(rows) >= goal), "full")
+
+
+def report(style: str, rows: list[Row], ladder: Sequence[int], seed: int) -> dict[str, Any]:
+    """Print the tables of one style; returns its figures."""
+    uniform = best_uniform(rows, ladder)
+    policies = ("none", "adaptive", "full", uniform)
+    print(f"\n{style}: {len(rows)} pairs; accuracy and thinking tokens of both orders, 95 %")
+    found: dict[str, Any] = {"n": len(rows), "best_uniform": uniform}
+    for policy in policies:
+        right, spent = accuracy(policy)(rows), tokens(policy)(rows)
+        low, high = interval(rows, accuracy(policy), seed)
+        few, many = interval(rows, tokens(policy), seed)
+        name = f"best uniform ({policy.removeprefix('uniform ')})" if policy == uniform else policy
+        line = f"{right:.3f} [{low:.3f}, {high:.3f}]   {spent:6.1f} [{few:.1f}, {many:.1f}]"
+        print(f"  {name:<20} {line}")
+        found[policy] = {"accuracy": right, "accuracy_95": [low, high], "tokens": spent,
+                         "tokens_95": [few, many]}  # fmt: skip
+    print("  by band of closeness: accuracy / tokens of none, adaptive, full")
+    found["bands"] = {}
+    for band, least, most in data.BANDS:
+        chosen = [row for row in rows if least <= row.gap <= most]
+        if not chosen:
+            continue
+        cells = {p: (accuracy(p)(chosen), tokens(p)(chosen)) for p in policies[:3]}
+        line = "   ".join(f"{right:.3f} / {spent:5.1f}" for right, spent in cells.values())
+        print(f"  {band:>9} ({len(chosen):3d})  {line}")
+        found["bands"][band] = {"n": len(chosen), **cells}
+
+    def correlation(sample: Sequence[Row]) -> float:
+        gaps = [-row.gap for row in sample]
+        return float(spearmanr(gaps, [row.tokens["adaptive"] for row in sample]).statistic)
+
+    ratios: dict[str, Figure] = {
+        "lost": lambda sample: accuracy("full")(sample) - accuracy("adaptive")(sample),
+        "of_full": lambda sample: tokens("adaptive")(sample) / tokens("full")(sample),
+        "of_uniform": lambda sample: tokens("adaptive")(sample) / tokens(uniform)(sample),
+        "correlation": correlation,
+    }
+    for name, figure in ratios.items():
+        found[name] = figure(rows)
+        found[f"{name}_95"] = interval(rows, figure, seed)
+    return found
+
+
+def missed(style: str, found: dict[str, Any]) -> list[str]:
+    """Which promises this style did not hold."""
+    lines = []
+    if found["lost"] > MOST_LOST:
+        lines.append(f"{style}: adaptive loses {found['lost']:.3f}, more than {MOST_LOST}")
+    if found["of_full"] > MOST_OF_FULL:
+        lines.append(f"{style}: {found['of_full']:.2f} of full, more than {MOST_OF_FULL}")
+    if found["of_uniform"] > MOST_OF_UNIFORM:
+        lines.append(f"{style}: {found['of_uniform']:.2f} of uniform, over {MOST_OF_UNIFORM}")
+    if found["correlation"] < LEAST_CORRELATION:
+        lines.append(f"{style}: correlation {found['correlation']:.2f} under {LEAST_CORRELATION}")
+    return lines
+
+
+def main() -> int:
+    args = parser(__doc__, n=500, seed=2026).parse_args()
+    registry = Registry(load_settings(model="nano", threads=2))
+    began = time.monotonic()
+    figures: dict[str, Any] = {}
+    try:
+        for style in STYLES:
+            rng = random.Random(f"closeness {args.seed} {style}")
+            examples = [data.draw(rng) for _ in range(args.n)]
+            rows = asyncio.run(judge_all(registry, style, examples))
+            figures[style] = report(style, rows, registry.ladder, args.seed)
+    finally:
+        registry.close()
+    print(f"\nmachine: {machine()}; model: nano; seed {args.seed}, n {args.n} a style")
+    print(f"took {time.monotonic() - began:.0f} s")
+    for style, found in figures.items():
+        cells = [
+            f"{name} {found[name]:.3f} [{found[f'{name}_95'][0]:.3f}, {found[f'{name}_95'][1]:.3f}]"
+            for name in ("lost", "of_full", "of_uniform", "correlation")
+        ]
+        print(f"{style}: " + ", ".join(cells))
+    lines = [line for style, found in figures.items() for line in missed(style, found)]
+    return finish(figures, lines, args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

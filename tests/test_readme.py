@@ -1,0 +1,95 @@
+"""What the README says is so: its names import, its commands run and print what it shows."""
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rrm.types import Verdict
+from tests.serving.service import Service
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def run(command: str, **env: str) -> str:
+    """In bash, with this interpreter's commands in place of `.venv/bin`."""
+    here = str(Path(sys.executable).parent)
+    done = subprocess.run(
+        ["bash", "-euc", command.replace(".venv/bin", here)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PATH": f"{here}{os.pathsep}{os.environ['PATH']}", **env},
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_name_in_a_requests_life_imports() -> None:
+    table = README[README.index("## The life of a request") :]
+    names = re.findall(r"^\| `([\w.]+)`", table, re.MULTILINE)
+    assert len(names) == 6
+    names += re.findall(r"\(`([\w.]+)`\)", table)
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute)
+
+
+def test_the_verdict_is_printed_as_shown() -> None:
+    [session] = blocks("console")
+    command, _, shown = session.partition("\n")
+    printed = run(command.removeprefix("$ "), COLUMNS="80")
+
+    def plain(text: str) -> list[str]:
+        lines = [re.sub(r"\d\.\d\d", "#", line.rstrip()) for line in text.splitlines()]
+        return [line for line in lines if line]
+
+    assert plain(printed) == plain(shown)
+
+
+def test_the_two_commands_are_targets_that_make_knows() -> None:
+    for command in re.findall(r"^make (\w+)", blocks("bash")[0], re.MULTILINE):
+        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_service_starts_as_shown_and_curl_and_python_reach_it(service: Service) -> None:
+    _, serve, curl = blocks("bash")
+    assert serve.strip().endswith("closecall serve --port 8000")
+    here = f"127.0.0.1:{service.port}"
+    far = Verdict.model_validate_json(run(curl.replace("127.0.0.1:8000", here)))
+    assert (far.preferred, far.usage.thinking_tokens) == ("a", 0)
+    [python] = blocks("python")
+    script = python.replace("127.0.0.1:8000", here)
+    preferred, probability, tokens = run(f"python - <<'END'\n{script}\nEND").split()
+    assert preferred == "a"
+    assert float(probability) > 0.9
+    assert int(tokens) > 0
+
+
+def test_a_real_judge_that_cannot_be_had_is_named() -> None:
+    """No hub and no GPU here: the command gets as far as saying so."""
+    [command] = re.findall(r"^closecall serve .*", README, re.MULTILINE)
+    words = command.split()[1:]
+    serve = [sys.executable, "-m", "serving.cli", *words]
+    done = subprocess.run(serve, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2, done.stdout
+    assert "gaotang/RM-R1" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("option", re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README))
+def test_every_option_exists(option: str) -> None:
+    source = (ROOT / "serving" / "cli.py").read_text(encoding="utf-8")
+    name = option.removeprefix("--").replace("-", "_")
+    assert f"{name}:" in source or f'"{option}"' in source
