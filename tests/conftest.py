@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from judges.nano import WEIGHTS
 from rrm.engine import Engine, open_engine
-from tests.serving.service import Service
+from serving.process import ServiceProcess
 
 settings.register_profile("closecall", deadline=None)  # timings never decide a test
 settings.load_profile("closecall")
@@ -32,8 +32,8 @@ def nano() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """The real service with two replicas of nano."""
-    running = Service(tmp_path_factory.mktemp("service") / "log", "--replicas", "2")
+    running = ServiceProcess(tmp_path_factory.mktemp("service") / "log", "--replicas", "2")
     yield running
     assert running.stop() == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rrm.types import Verdict
-from tests.serving.service import Service
+from serving.process import ServiceProcess
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,10 +64,10 @@ def test_the_two_commands_are_targets_that_make_knows() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_the_service_starts_as_shown_and_curl_and_python_reach_it(service: Service) -> None:
+def test_the_service_starts_as_shown_and_curl_and_python_reach_it(service: ServiceProcess) -> None:
     _, serve, curl = blocks("bash")
     assert serve.strip().endswith("closecall serve --port 8000")
-    here = f"127.0.0.1:{service.port}"
+    here = service.url.removeprefix("http://")
     far = Verdict.model_validate_json(run(curl.replace("127.0.0.1:8000", here)))
     assert (far.preferred, far.usage.thinking_tokens) == ("a", 0)
     [python] = blocks("python")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from rrm.engine import (
@@ -35,6 +35,7 @@ from rrm.engine import (
     Sampling,
     plan_labels,
 )
+from rrm.engines.kv import LocalChain, draw, row_of, side_by_side
 from rrm.style import Rendered
 
 TICK = 8
@@ -45,24 +46,6 @@ MAX_PREFILL = 16_384
 """tokens of one prefill pass"""
 FAILURES = 3
 """in a row, after which the engine calls itself broken"""
-
-
-@dataclass
-class LocalChain(Chain):
-    """A chain with its cache: (2 x layers, key-value heads, tokens, head dimension)."""
-
-    kv: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    """next-token logits after the last token, float32, (vocabulary,)"""
-    generator: torch.Generator | None = None
-
-    @property
-    def cached(self) -> int:
-        return 0 if self.kv is None else self.kv.shape[2]
-
-    @property
-    def tokens(self) -> list[int]:
-        return self.prompt_ids + self.ids
 
 
 @dataclass(eq=False)
@@ -291,7 +274,7 @@ class TransformersEngine:
         pad = max(before)
         for row, chain in enumerate(chains):
             lacked = len(chain.tokens) - before[row]
-            chain.kv = _rows(cache, row, pad - before[row], pad + lacked)
+            chain.kv = row_of(cache, row, pad - before[row], pad + lacked)
             chain.logits = logits[row].clone()
 
     @torch.inference_mode()
@@ -310,7 +293,7 @@ class TransformersEngine:
         rows padded on the left of the old part and on the right of the new one. A row with no
         extra ids gets the chain's own stored logits.
         """
-        cache, pads = _side_by_side(chains, self.device)
+        cache, pads = side_by_side(chains, self.device)
         width = max(1, *(len(ids) for ids in extra))
         ids = torch.zeros(len(chains), width, dtype=torch.long)
         length = max(chain.cached for chain in chains)
@@ -339,7 +322,7 @@ class TransformersEngine:
     # -- decoding ---------------------------------------------------------------------------------
 
     def _gather(self, rows: list[_Growing]) -> _Batch:
-        cache, pads = _side_by_side([job.chain for job in rows], self.device)
+        cache, pads = side_by_side([job.chain for job in rows], self.device)
         length = max(job.chain.cached for job in rows)
         mask = torch.arange(length)[None] >= torch.tensor(pads)[:, None]
         return _Batch(list(rows), cache, mask, pads)
@@ -348,7 +331,7 @@ class TransformersEngine:
         """Give each chain its own cache back."""
         for row, (job, pad) in enumerate(zip(batch.rows, batch.pads, strict=True)):
             chain = job.chain
-            chain.kv = _rows(batch.cache, row, pad, pad + len(chain.tokens))
+            chain.kv = row_of(batch.cache, row, pad, pad + len(chain.tokens))
         torn = [job.chain for job in batch.rows if _trim(job.chain, job.stop, self)]
         if torn:
             self._prefill(torn)
@@ -381,7 +364,7 @@ class TransformersEngine:
         chain = job.chain
         if job.left <= 0 or chain.logits is None:
             return None
-        token = _draw(chain)
+        token = draw(chain)
         if token in self._ends:
             chain.finish, job.left = "eos", 0
         else:
@@ -436,41 +419,3 @@ def _trim(chain: LocalChain, stop: str | None, engine: TransformersEngine) -> bo
     if chain.kv is not None:
         chain.kv = chain.kv[:, :, : len(chain.tokens) - len(rest)]
     return True
-
-
-def _draw(chain: LocalChain) -> int:
-    """Greedy, or by inversion with one uniform number a token: the same in any batch."""
-    logits = chain.logits
-    if logits is None:
-        raise EngineError("a chain was decoded before its prompt was read")
-    if chain.generator is None:
-        return int(logits.argmax())
-    shares = torch.softmax(logits.double() / chain.sampling.temperature, dim=-1)
-    point = torch.rand((), generator=chain.generator, dtype=torch.float64)
-    return min(int(torch.searchsorted(shares.cumsum(0), point)), len(shares) - 1)
-
-
-def _side_by_side(chains: Sequence[LocalChain], device: torch.device) -> tuple[Any, list[int]]:
-    """One cache from many, padded on the left; returns it and each row's padding."""
-    length = max(chain.cached for chain in chains)
-    pads = [length - chain.cached for chain in chains]
-    if length == 0:
-        return DynamicCache(), pads
-    sample = next(chain.kv for chain in chains if chain.kv is not None)
-    both, heads, _, size = sample.shape
-    block = torch.zeros(both, len(chains), heads, length, size, dtype=sample.dtype, device=device)
-    for row, (chain, pad) in enumerate(zip(chains, pads, strict=True)):
-        if chain.kv is not None:
-            block[:, row, :, pad:] = chain.kv
-    return DynamicCache([(block[k], block[k + 1]) for k in range(0, both, 2)]), pads
-
-
-def _rows(cache: Any, row: int, start: int, stop: int) -> torch.Tensor:
-    """One row's keys and values, copied so that the batch can be freed."""
-    parts = [
-        part[row, :, start:stop] for layer in cache.layers for part in (layer.keys, layer.values)
-    ]
-    return torch.stack(parts)
-
-
-__all__ = ["LocalChain", "TransformersEngine"]

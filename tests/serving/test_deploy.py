@@ -6,11 +6,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from judges.nano import data
 from rrm.types import Score, Verdict
-from tests.serving.service import Service
+from serving.process import ServiceProcess
 
 ASK = {
     "prompt": "What is 345 + 278?",
@@ -19,7 +20,7 @@ ASK = {
 }
 
 
-def test_a_pair_gets_a_verdict_that_says_everything(service: Service) -> None:
+def test_a_pair_gets_a_verdict_that_says_everything(service: ServiceProcess) -> None:
     answer = service.judge(**ASK, return_chain=True)
     assert answer.status_code == 200
     found = Verdict.model_validate(answer.json())
@@ -30,7 +31,7 @@ def test_a_pair_gets_a_verdict_that_says_everything(service: Service) -> None:
     assert found.usage.thinking_tokens == found.path[-1].thinking_tokens > 0
 
 
-def test_efforts_styles_and_conversations(service: Service) -> None:
+def test_efforts_styles_and_conversations(service: ServiceProcess) -> None:
     quick = Verdict.model_validate(service.judge(**ASK, effort="none").json())
     assert quick.usage.thinking_tokens == 0
     full = Verdict.model_validate(service.judge(**ASK, effort="full", style="rm-r1").json())
@@ -44,7 +45,7 @@ def test_efforts_styles_and_conversations(service: Service) -> None:
     assert talk.preferred == "a"
 
 
-def test_scores_of_one_and_of_several(service: Service) -> None:
+def test_scores_of_one_and_of_several(service: ServiceProcess) -> None:
     body = {"prompt": ASK["prompt"], "responses": ["It is 623.", "It is 620.", "It is 300."]}
     found = Score.model_validate(service.http.post("/v1/score", json=body).json())
     assert found.scores[0] > found.scores[1] > found.scores[2]
@@ -53,7 +54,7 @@ def test_scores_of_one_and_of_several(service: Service) -> None:
     assert found.scores[0] > 9.5
 
 
-def test_what_is_served_is_told(service: Service) -> None:
+def test_what_is_served_is_told(service: ServiceProcess) -> None:
     judges = service.http.get("/v1/judges").json()["judges"]
     assert [judge["style"] for judge in judges] == ["rrm", "rm-r1", "grm"]
     assert all(judge["adaptive"] for judge in judges)
@@ -101,7 +102,7 @@ BAD: list[tuple[str, str, Any, int, str]] = [
 
 @pytest.mark.parametrize(("what", "path", "body", "status", "said"), BAD, ids=[b[0] for b in BAD])
 def test_bad_input_gets_a_clear_error_and_the_next_request_works(
-    service: Service, what: str, path: str, body: Any, status: int, said: str
+    service: ServiceProcess, what: str, path: str, body: Any, status: int, said: str
 ) -> None:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"content-type": "application/json"}
@@ -113,12 +114,12 @@ def test_bad_input_gets_a_clear_error_and_the_next_request_works(
     assert service.judge(**ASK, effort="none").status_code == 200
 
 
-def test_identical_responses_are_a_tie(service: Service) -> None:
+def test_identical_responses_are_a_tie(service: ServiceProcess) -> None:
     found = service.judge(prompt="Why?", response_a="same", response_b="same").json()
     assert (found["preferred"], found["reason"]) == ("tie", "identical_responses")
 
 
-def judge_many(service: Service, n: int, callers: int = 24) -> list[int]:
+def judge_many(service: ServiceProcess, n: int, callers: int = 24) -> list[int]:
     rng = random.Random(4)
     bodies = []
     for _ in range(n):
@@ -136,10 +137,15 @@ def judge_many(service: Service, n: int, callers: int = 24) -> list[int]:
         return list(pool.map(one, bodies))
 
 
-def test_a_killed_replica_costs_no_caller_an_answer(service: Service) -> None:
+def replicas(service: ServiceProcess) -> list[psutil.Process]:
+    family = psutil.Process(service.process.pid).children(recursive=True)
+    return [process for process in family if "closecall:Judge" in " ".join(process.cmdline())]
+
+
+def test_a_killed_replica_costs_no_caller_an_answer(service: ServiceProcess) -> None:
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         codes = pool.submit(judge_many, service, 120)
-        service.replicas()[0].kill()
+        replicas(service)[0].kill()
         assert codes.result(timeout=120) == [200] * 120
 
 
@@ -147,7 +153,7 @@ def test_overload_is_refused_with_429_and_keys_are_asked_for(tmp_path: Path) -> 
     config = tmp_path / "closecall.toml"
     config.write_text('max_ongoing = 1\nmax_queued = 1\nengine = "scripted"\n')
     env = {"CLOSECALL_API_KEYS": '["a-long-random-key"]'}
-    running = Service(tmp_path / "log", "--config", str(config), env=env)
+    running = ServiceProcess(tmp_path / "log", "--config", str(config), env=env)
     try:
         denied = running.judge(**ASK)
         assert denied.status_code == 401
