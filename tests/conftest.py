@@ -18,11 +18,6 @@ settings.register_profile("closecall", deadline=None)  # timings never decide a 
 settings.load_profile("closecall")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="session")
 def nano() -> Iterator[Engine]:
     """The real engine on the bundled weights."""
