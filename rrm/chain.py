@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rrm.engine import Chain, Engine, Growth, Question, Sampling
+from rrm.engine import Chain, Engine, EngineError, Growth, Question, Sampling
 from rrm.parse import Reading
 from rrm.style import Ask, LabelLogprobs, ProbeReading, Style
 from rrm.types import Pair, Usage, prompt_text
@@ -74,6 +75,8 @@ class Thought:
                 [Question(self.chain, suffix, tuple(labels)) for suffix in suffixes]
             )
             self.probe_tokens += sum(answer.tokens for answer in probed)
+            if any(math.isnan(v) for answer in probed for v in answer.seen.logprobs.values()):
+                raise EngineError("the model gave NaN for a verdict label")
             return [answer.seen for answer in probed]
 
         return ask

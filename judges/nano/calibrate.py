@@ -36,7 +36,7 @@ async def trace(judge: PairwiseJudge, examples: list[data.Example]) -> list[Trac
         outcome = await judge.judge(pair_of(example), Asked("full", trace=True))
         if not isinstance(outcome, Verdict):
             raise RuntimeError(f"{example.question}: {outcome.reason}, {outcome.detail}")
-        return Trace.of(outcome, "ab"[example.better])  # type: ignore[arg-type]
+        return Trace.of(outcome, "b" if example.better else "a")
 
     return list(await asyncio.gather(*map(one, examples)))
 

@@ -175,6 +175,16 @@ def test_a_failed_engine_is_never_a_score() -> None:
     assert (outcome.reason, outcome.detail) == ("engine_error", "out of memory")
 
 
+def test_a_model_that_gives_nan_is_never_a_score() -> None:
+    def broken(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+        return dict.fromkeys(labels, math.nan)
+
+    outcome = judged(scripted(broken, [LONG], at(0.0)))
+    assert isinstance(outcome, Unscored)
+    assert outcome.reason == "engine_error"
+    assert "NaN" in outcome.detail
+
+
 def test_identical_responses_are_a_tie_without_asking() -> None:
     found = verdict(
         scripted(always_first, [LONG]), Pair(prompt="?", response_a="s", response_b="s")
