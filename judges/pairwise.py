@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,12 +43,14 @@ Watch = Callable[[Event], None]
 class Asked:
     """How a caller wants a pair judged.
 
-    max_thinking_tokens: for both orders together; None leaves it to the ladder.
+    max_thinking_tokens: for both orders together; None leaves it to the ladder. seconds: when they
+    are over, the last checkpoint decides; a judgement that has none is unscored.
     """
 
     effort: Effort = "adaptive"
     max_thinking_tokens: int | None = None
     return_chain: bool = False
+    seconds: float | None = None
     trace: bool = False
     """read every checkpoint, even where nothing depends on it"""
 
@@ -83,9 +86,12 @@ class PairwiseJudge:
         chains = ChainPair(self.engine, self.style, pair, self.temperature)
         call = _Call(self, asked, chains, watch, began)
         try:
-            return await call.run()
+            async with asyncio.timeout(asked.seconds):
+                return await call.run()
         except EngineError as failure:
             return call.unscored("engine_error", str(failure))
+        except TimeoutError:
+            return call.out_of_time()
 
     def provenance(self, asked: Asked, defanged: tuple[str, ...] = ()) -> Provenance:
         notes = []
@@ -133,6 +139,8 @@ class _Call:
         self.judge, self.asked, self.chains, self.watch = judge, asked, chains, watch
         self.began = began
         self.path: list[Checkpoint] = []
+        self.last: tuple[PairReading, int] | None = None
+        """the latest reading and its stage"""
         self.limit = judge.ladder[-1]
         if asked.max_thinking_tokens is not None:
             self.limit = min(self.limit, asked.max_thinking_tokens // 2)
@@ -180,11 +188,13 @@ class _Call:
         point = Checkpoint(
             thinking_tokens=self.chains.thinking_tokens,
             margin=reading.margin,
+            margins=reading.margins,
             probability=self._probability(reading, index),
             agree=reading.agree,
             mass=reading.mass,
         )
         self.path.append(point)
+        self.last = reading, index
         if self.watch:
             self.watch(point)
         return reading
@@ -209,6 +219,14 @@ class _Call:
         preferred: Side = "tie" if abs(margin) < TIE else "a" if margin > 0 else "b"
         return self._verdict(
             preferred, self._probability(reading, index), reading.margins, reading.scores, reason
+        )
+
+    def out_of_time(self) -> Verdict | Unscored:
+        """What the last checkpoint said, if there was a readable one."""
+        if self.last is not None and self.last[0].mass >= READABLE_MASS:
+            return self._decide(*self.last, StopReason.DEADLINE)
+        return self.unscored(
+            "deadline", f"no readable checkpoint within {self.asked.seconds:g} s; allow more time"
         )
 
     async def _parse(self) -> Verdict | Unscored:

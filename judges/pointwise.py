@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from judges.pairwise import LADDER, READABLE_MASS, REPLY_TOKENS, Asked
@@ -52,9 +53,13 @@ class PointwiseJudge:
         prompt = prompt_text(candidates.prompt)
         thought = Thought(self.engine, self.style, prompt, candidates.responses, self.temperature)
         try:
-            return await self._score(thought, asked, began)
+            async with asyncio.timeout(asked.seconds):
+                return await self._score(thought, asked, began)
         except EngineError as failure:
             return self._unscored(thought, asked, began, "engine_error", str(failure))
+        except TimeoutError:
+            why = f"no score within {asked.seconds:g} s; allow more time"
+            return self._unscored(thought, asked, began, "deadline", why)
 
     async def _score(self, thought: Thought, asked: Asked, began: float) -> Score | Unscored:
         limit = self.ladder[-1]

@@ -1,4 +1,4 @@
-"""Where tokens come from: the Engine protocol, `open_engine`, and an engine that follows a script.
+"""Where tokens come from: the Engine protocol and `open_engine`.
 
 An engine does two things to a chain. `probe` reads the log-probabilities of given labels after the
 chain and a suffix; it generates nothing and leaves the chain as it was. `extend` grows the chain.
@@ -7,10 +7,9 @@ Both take many chains at once, and an engine is free to batch what different cal
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -187,7 +186,7 @@ class Engine(Protocol):
 
 
 def open_engine(url: str, device: str = "cpu") -> Engine:
-    """Open the engine named by `url`: `transformers:DIR`, or `scripted:` for an empty script.
+    """Open the engine named by `url`: `transformers:DIR`, or `scripted:` (see `engines.scripted`).
 
     device: `cpu` or `cuda` (`cuda:1`, …). Heavy libraries are imported here and no earlier.
     Raises ValueError for an unknown kind, FileNotFoundError for a missing model.
@@ -198,7 +197,9 @@ def open_engine(url: str, device: str = "cpu") -> Engine:
 
         return TransformersEngine(Path(rest), device=device)
     if kind == "scripted":
-        return ScriptedEngine()
+        from rrm.engines.scripted import scripted
+
+        return scripted(rest)
     raise ValueError(f"unknown engine {url!r}: give transformers:DIR or scripted:")
 
 
@@ -260,88 +261,3 @@ def plan_labels(
         if any(len(other) > len(path) and other[: len(path)] == path for other in paths.values()):
             nodes[path] = None
     return LabelPlan(tuple(first[:common]), paths, tuple(nodes))
-
-
-# -- the scripted engine --------------------------------------------------------------------------
-
-ProbeScript = Callable[[Chain, str, tuple[str, ...]], Mapping[str, float]]
-
-
-def always_even(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
-    """Every label equally likely."""
-    return dict.fromkeys(labels, -math.log(len(labels)))
-
-
-class ScriptedEngine:
-    """An engine that says what it is told: for faults, exact tests and overhead.
-
-    texts: what successive chains will say, one character a token, repeated in turn. probe: label
-    log-probabilities for a chain at a moment. fault: raised by every probe and extend if set.
-    delay: seconds each call takes.
-    """
-
-    def __init__(
-        self,
-        texts: Iterable[str] = ("",),
-        probe: ProbeScript = always_even,
-        *,
-        control: Iterable[str] = ("<think>", "</think>", "<|im_start|>", "<|im_end|>"),
-        context: int = 1_000_000,
-        card: ModelCard | None = None,
-        fault: Exception | None = None,
-        delay: float = 0.0,
-    ) -> None:
-        self.card = card or ModelCard(name="scripted")
-        self.url = "scripted:"
-        self.control = frozenset(control)
-        self.context = context
-        self.fault = fault
-        self.delay = delay
-        self._texts = tuple(texts) or ("",)
-        self._probe = probe
-        self._started = 0
-        self._plans: dict[int, str] = {}
-
-    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> Chain:
-        text = "".join(turn.content for turn in rendered.messages) + rendered.opening
-        if len(text) > self.context:
-            raise PromptTooLong(f"{len(text)} tokens; this model takes {self.context}")
-        chain = Chain(prompt_ids=[ord(char) for char in text], sampling=sampling)
-        self._plans[id(chain)] = self._texts[self._started % len(self._texts)]
-        self._started += 1
-        return chain
-
-    async def probe(self, questions: Sequence[Question]) -> list[Probed]:
-        await self._turn()
-        return [
-            Probed(LabelLogprobs(self._probe(q.chain, q.suffix, q.labels)), len(q.suffix))
-            for q in questions
-        ]
-
-    async def extend(self, growths: Sequence[Growth]) -> None:
-        await self._turn()
-        for growth in growths:
-            chain, script = growth.chain, self._plans[id(growth.chain)]
-            if chain.finish == "eos" or (chain.finish == "stop" and growth.stop is not None):
-                continue
-            for _ in range(growth.tokens):
-                if len(chain.text) >= len(script):
-                    chain.finish = "eos"
-                    break
-                chain.text += script[len(chain.text)]
-                chain.ids.append(ord(chain.text[-1]))
-                if growth.stop is not None and chain.text.endswith(growth.stop):
-                    chain.finish = "stop"
-                    break
-
-    async def check(self) -> None:
-        if self.fault is not None:
-            raise EngineError(str(self.fault)) from self.fault
-
-    def close(self) -> None:
-        self._plans.clear()
-
-    async def _turn(self) -> None:
-        await asyncio.sleep(self.delay)
-        if self.fault is not None:
-            raise self.fault

@@ -82,9 +82,17 @@ class Checkpoint(Frozen):
 
     thinking_tokens: int = Field(description="generated so far, both orders together")
     margin: float = Field(description="order-averaged verdict margin; positive prefers a")
+    margins: tuple[float, float] = Field(
+        description="from the order a, b and from the order b, a; positive prefers a"
+    )
     probability: float = Field(description="that the side preferred here is right")
     agree: bool = Field(description="whether both orders prefer the same response")
     mass: float = Field(description="probability the labels hold together, the lower of the orders")
+
+    def mirrored(self) -> Checkpoint:
+        """The checkpoint of the swapped pair."""
+        first, second = self.margins
+        return self.model_copy(update={"margin": -self.margin, "margins": (-second, -first)})
 
 
 class StopReason(StrEnum):
@@ -98,6 +106,8 @@ class StopReason(StrEnum):
     """the chains reached the token limit and were closed there"""
     NO_THOUGHT = "no_thought_asked"
     """effort=none: read from the prompt alone"""
+    DEADLINE = "deadline"
+    """the caller's time was up; the last checkpoint decided"""
     IDENTICAL = "identical_responses"
     """nothing to judge: the two responses are the same text"""
     PARSED = "parsed_text"
@@ -152,7 +162,7 @@ class Verdict(Frozen):
             update={
                 "preferred": flipped[self.preferred],
                 "margin": -self.margin,
-                "path": tuple(c.model_copy(update={"margin": -c.margin}) for c in self.path),
+                "path": tuple(point.mirrored() for point in self.path),
                 "orders": tuple(
                     o.model_copy(update={"order": turned[o.order], "margin": -o.margin})
                     for o in reversed(self.orders)
@@ -162,7 +172,9 @@ class Verdict(Frozen):
         )
 
 
-UnscoredReason = Literal["unparseable", "off_menu", "truncated", "order_conflict", "engine_error"]
+UnscoredReason = Literal[
+    "unparseable", "off_menu", "truncated", "order_conflict", "engine_error", "deadline"
+]
 
 
 class Unscored(Frozen):

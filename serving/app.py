@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rrm.types import Outcome, Score, ScoreOutcome, Unscored, Verdict
-from serving.auth import Decision, decide
+from serving.middleware import BodyLimit, Guard, Record, Recorder, problem_response
 from serving.settings import Settings
 from serving.wire import JudgeList, JudgeRequest, Problem, ScoreRequest, Status
 
@@ -28,13 +27,15 @@ class ProblemError(Exception):
         self.retry_after = retry_after
 
 
-class DoorProtocol(Protocol):
+class DoorProtocol(Recorder, Protocol):
     """What the routes need: the Door deployment, or a stand-in of the same shape."""
 
     async def judge(self, request: JudgeRequest) -> Verdict | Unscored: ...
+    async def stream(self, request: JudgeRequest) -> AsyncIterator[str]: ...
     async def score(self, request: ScoreRequest) -> Score | Unscored: ...
     async def judges(self) -> JudgeList: ...
     async def ready(self) -> Status: ...
+    async def metrics(self) -> str: ...
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -46,7 +47,16 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         422: "A field is missing, misspelt or wrong, or the model cannot read the text.",
         429: "Too many requests wait; Retry-After says when to come back.",
         503: "No replica could answer; Retry-After says when to come back.",
+        504: "The time was up and not even one checkpoint was read.",
     }.items()
+}
+
+
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The outcome; with `stream`, server-sent events that end with it.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
 }
 
 
@@ -59,9 +69,11 @@ def build_app(settings: Settings, door: DoorProtocol) -> FastAPI:
         responses=PROBLEMS,
     )
 
-    @app.post("/v1/judge", response_model=Outcome)
+    @app.post("/v1/judge", response_model=Outcome, responses=STREAM)
     async def judge(request: JudgeRequest) -> Any:
         """Which of two responses is better, how sure the judge is, and what that cost."""
+        if request.stream:
+            return StreamingResponse(await door.stream(request), media_type="text/event-stream")
         return await door.judge(request)
 
     @app.post("/v1/score", response_model=ScoreOutcome)
@@ -84,43 +96,30 @@ def build_app(settings: Settings, door: DoorProtocol) -> FastAPI:
         """A judge is loaded and answers."""
         return await door.ready()
 
-    def answer(problem: Problem, retry_after: int | None = None) -> JSONResponse:
-        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        if problem.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse(
-            problem.model_dump(exclude_none=True),
-            problem.status,
-            headers,
-            media_type="application/problem+json",
-        )
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> str:
+        """Prometheus' text format: ours (`ray_closecall_`) and Ray Serve's (`ray_serve_`)."""
+        return await door.metrics()
 
     @app.exception_handler(ProblemError)
-    async def on_problem(_: Request, failure: ProblemError) -> JSONResponse:
-        return answer(failure.problem, failure.retry_after)
+    async def on_problem(_: Request, failure: ProblemError) -> Response:
+        return problem_response(failure.problem, failure.retry_after)
 
     @app.exception_handler(RequestValidationError)
-    async def on_invalid(_: Request, failure: RequestValidationError) -> JSONResponse:
-        return answer(explain(failure))
+    async def on_invalid(_: Request, failure: RequestValidationError) -> Response:
+        return problem_response(explain(failure))
 
     @app.exception_handler(StarletteHTTPException)
-    async def on_http(_: Request, failure: StarletteHTTPException) -> JSONResponse:
+    async def on_http(_: Request, failure: StarletteHTTPException) -> Response:
         detail = f"{failure.detail}; GET /openapi.json lists the routes"
-        return answer(Problem(title=str(failure.detail), status=failure.status_code, detail=detail))
+        return problem_response(
+            Problem(title=str(failure.detail), status=failure.status_code, detail=detail)
+        )
 
+    # The last one added is the first that a request meets.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
-
-    @app.middleware("http")
-    async def guard(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        keys = [key.get_secret_value() for key in settings.api_keys]
-        decision = decide(request.url.path, request.headers.get("authorization"), keys)
-        if decision is not Decision.ALLOW:
-            detail = f"{decision.value}: send the header 'Authorization: Bearer YOUR_KEY'"
-            return answer(Problem(title="Unauthorized", status=401, detail=detail))
-        return await call_next(request)
-
+    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Record, recorder=door)
     return app
 
 
@@ -142,47 +141,3 @@ def explain(failure: RequestValidationError) -> Problem:
     ]
     detail = "; ".join(f"{line['field']}: {line['problem']}" for line in lines[:5])
     return Problem(title="Invalid request", status=422, detail=detail, errors=lines[:20])
-
-
-class BodyLimit:
-    """Refuses a body over `limit` bytes before anything parses it (413)."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app, self.limit = app, limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.limit:
-            await self._refuse(scope, receive, send)
-            return
-        seen = 0
-        body: list[Message] = []
-        while True:  # requests are small, so they are read whole before the routes see them
-            message = await receive()
-            body.append(message)
-            seen += len(message.get("body", b""))
-            if seen > self.limit:
-                await self._refuse(scope, receive, send)
-                return
-            if message["type"] != "http.request" or not message.get("more_body"):
-                break
-
-        async def replay() -> Message:
-            return body.pop(0) if body else await receive()
-
-        await self.app(scope, replay, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        problem = Problem(
-            title="Body too large",
-            status=413,
-            detail=f"the body is over {self.limit} bytes; shorten the texts, or raise "
-            "max_body_bytes in the service's config",
-        )
-        response = JSONResponse(
-            problem.model_dump(exclude_none=True), 413, media_type="application/problem+json"
-        )
-        await response(scope, receive, send)

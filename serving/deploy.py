@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
 
 import ray
 from fastapi import FastAPI
@@ -24,21 +27,28 @@ from ray.serve.exceptions import (
     ReplicaUnavailableError,
 )
 
-from judges.pairwise import Asked
-from rrm.engine import RefusedText
-from rrm.style import StyleMismatch
-from rrm.types import Score, Unscored, Verdict
+from rrm.types import Checkpoint, Score, Unscored, Verdict
 from serving.app import ProblemError, build_app
+from serving.middleware import note
+from serving.observe import DoorMetrics, Judged, exposition, open_log
 from serving.origin import check_origin
-from serving.registry import Registry
+from serving.replica import Judge, StreamItem
 from serving.settings import Settings, SettingsError
-from serving.wire import JudgeInfo, JudgeList, JudgeRequest, Refusal, ScoreRequest, Status
+from serving.wire import (
+    JudgeList,
+    JudgeRequest,
+    Problem,
+    Refusal,
+    ScoreRequest,
+    Status,
+    ThoughtEvent,
+)
 
 TRIES = 3
+EVENTS: dict[type, str] = {ThoughtEvent: "thought", Checkpoint: "checkpoint", Problem: "problem"}
 APP = "closecall"
 DRAIN = 30
 """seconds that accepted requests get to finish at the end"""
-Answer = TypeVar("Answer")
 
 
 class Door:
@@ -46,50 +56,145 @@ class Door:
 
     def __init__(self, settings: Settings, replicas: Any) -> None:
         self.settings, self._replicas = settings, replicas
+        self._metrics, self._log = DoorMetrics(), open_log(settings)
+        self._open = 0
+        self._draining, self._idle = False, asyncio.Event()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_app(self.settings, self)
 
+    # -- the routes -------------------------------------------------------------------------------
+
     async def judge(self, request: JudgeRequest) -> Verdict | Unscored:
-        answer: Verdict | Unscored | Refusal
-        answer = await self._ask(lambda: self._replicas.judge.remote(request))
-        accepted: Verdict | Unscored = _accepted(answer)
-        return accepted
+        answer: Verdict | Unscored | Refusal = await self._ask(self._replicas.judge, request)
+        outcome: Verdict | Unscored = _accepted(answer)
+        return self._told(request, outcome)
 
     async def score(self, request: ScoreRequest) -> Score | Unscored:
-        answer: Score | Unscored | Refusal
-        answer = await self._ask(lambda: self._replicas.score.remote(request))
-        accepted: Score | Unscored = _accepted(answer)
-        return accepted
+        answer: Score | Unscored | Refusal = await self._ask(self._replicas.score, request)
+        outcome: Score | Unscored = _accepted(answer)
+        return self._told(request, outcome)
+
+    async def stream(self, request: JudgeRequest) -> AsyncIterator[str]:
+        """Server-sent events. What can be refused is refused before the first one."""
+        events: Any = None
+
+        async def first(*question: Any) -> StreamItem:
+            nonlocal events
+            events = self._replicas.stream.options(stream=True).remote(*question)
+            item: StreamItem = await anext(events)
+            return item
+
+        opening = _accepted(await self._ask(first, request))
+        return self._events(request, opening, events)
+
+    async def _events(
+        self, request: JudgeRequest, opening: StreamItem, rest: AsyncIterator[StreamItem]
+    ) -> AsyncIterator[str]:
+        item: StreamItem | None = opening
+        try:
+            async with asyncio.timeout(self._seconds(request)):
+                while item is not None:
+                    if isinstance(item, Verdict | Unscored):
+                        self._told(request, item)
+                    yield _event(item)
+                    item = await anext(rest, None)
+        except (RayActorError, TimeoutError) as failure:
+            detail = f"{type(failure).__name__} in the middle of the stream; ask again"
+            yield _event(Problem(title="Cut off", status=503, detail=detail))
 
     async def judges(self) -> JudgeList:
-        return await self._ask(lambda: self._replicas.judges.remote())
+        found: JudgeList = await self._ask(self._replicas.judges)
+        return found
 
     async def ready(self) -> Status:
-        await self._ask(lambda: self._replicas.check_health.remote())
+        await self._ask(self._replicas.check_health)
         return Status(status="ready")
 
-    async def _ask(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Call a replica, a few times if it dies under us. Raises ProblemError."""
+    async def metrics(self) -> str:
+        return await exposition()
+
+    # -- what the middleware tells ----------------------------------------------------------------
+
+    def began(self) -> None:
+        self._open += 1
+        self._metrics.open(self._open)
+
+    def ended(self, route: str, status: int, seconds: float, facts: Mapping[str, Any]) -> None:
+        self._open -= 1
+        if self._draining and not self._open:
+            self._idle.set()
+        self._metrics.open(self._open)
+        self._metrics.answered(route, status, seconds)
+        self._log.info("request", route=route, status=status, seconds=round(seconds, 4), **facts)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    async def drain(self) -> int:
+        """Refuse what comes from now on; return how many are still open after DRAIN seconds."""
+        self._draining = True
+        if self._open:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), DRAIN)
+        return self._open
+
+    # -- asking a replica -------------------------------------------------------------------------
+
+    async def _ask(
+        self,
+        method: Any,
+        request: JudgeRequest | ScoreRequest | None = None,
+    ) -> Any:
+        """Call a replica's method, a few times if it dies under us. Raises ProblemError."""
+        if self._draining:
+            raise ProblemError(503, "Shutting down", "this service is stopping; ask another", 5)
+        seconds = self._seconds(request)
+        call = method.remote if hasattr(method, "remote") else method
+        question = () if request is None else (request, time.time() + seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._retrying(lambda: call(*question))
+        except TimeoutError:
+            detail = (
+                f"no answer within {seconds:g} s; allow a longer timeout (the service's own is "
+                f"{self.settings.request_timeout:g} s), or ask with effort none"
+            )
+            raise ProblemError(504, "Timed out", detail) from None
+
+    async def _retrying(self, call: Callable[[], Awaitable[Any]]) -> Any:
         for attempt in range(TRIES):
             try:
-                async with asyncio.timeout(self.settings.request_timeout):
-                    return await call()
+                return await call()
             except BackPressureError:
                 raise ProblemError(
                     429, "Too many requests", "the queue is full; try again later", 1
                 ) from None
             except (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError):
+                self._metrics.retried()
                 await asyncio.sleep(0.2 * (attempt + 1))
-            except TimeoutError:
-                raise ProblemError(
-                    503,
-                    "Timed out",
-                    f"no verdict within {self.settings.request_timeout:g} s; lower "
-                    "max_thinking_tokens, or raise request_timeout in the service's config",
-                    5,
-                ) from None
         raise ProblemError(503, "No judge", "no replica could answer; they are being restarted", 5)
+
+    def _seconds(self, request: JudgeRequest | ScoreRequest | None) -> float:
+        asked = None if request is None else request.timeout
+        return min(asked or math.inf, self.settings.request_timeout)
+
+    def _told(self, request: JudgeRequest | ScoreRequest, outcome: Judged) -> Judged:
+        """Put an outcome into the request's log line."""
+        note(
+            style=outcome.judge.style,
+            kind=outcome.kind,
+            reason=str(outcome.reason),
+            thinking_tokens=outcome.usage.thinking_tokens,
+        )
+        if self.settings.log_text:
+            note(text=request.model_dump(exclude_unset=True))
+        return outcome
+
+
+def _event(item: StreamItem | Problem) -> str:
+    """One server-sent event."""
+    name = EVENTS.get(type(item), "outcome")
+    return f"event: {name}\ndata: {item.model_dump_json()}\n\n"
 
 
 def _accepted(answer: Any) -> Any:
@@ -98,66 +203,22 @@ def _accepted(answer: Any) -> Any:
     return answer
 
 
-class Judge:
-    """A replica: one model, every style it speaks, many callers at once.
-
-    Answers are values, refusals too; nothing but a bug raises.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.registry = Registry(settings)
-
-    async def judge(self, request: JudgeRequest) -> Verdict | Unscored | Refusal:
-        try:
-            judge = self.registry.pairwise(request.style)
-            return await judge.judge(request.pair, _asked(request))
-        except (RefusedText, StyleMismatch) as refusal:
-            return Refusal(status=422, detail=str(refusal))
-
-    async def score(self, request: ScoreRequest) -> Score | Unscored | Refusal:
-        try:
-            judge = self.registry.pointwise(request.style)
-            return await judge.score(request.candidates, _asked(request))
-        except (RefusedText, StyleMismatch) as refusal:
-            return Refusal(status=422, detail=str(refusal))
-
-    def judges(self) -> JudgeList:
-        """What this replica serves."""
-        card, settings = self.registry.engine.card, self.registry.settings
-        infos = []
-        for name in self.registry.names():
-            judge = self.registry.pairwise(name)
-            infos.append(
-                JudgeInfo(
-                    style=name,
-                    model=card.name,
-                    engine=settings.engine,
-                    default=name == settings.style,
-                    adaptive=judge.stopper is not None,
-                    scores=1 in judge.style.sizes,
-                    ladder=self.registry.ladder,
-                    prompt_hash=judge.style.prompt_hash,
-                    reads=card.reads.describe if card.reads else "any text",
-                )
-            )
-        return JudgeList(judges=tuple(infos))
-
-    async def check_health(self) -> None:
-        """Ray replaces the replica when this raises."""
-        await self.registry.engine.check()
-
-
-def _asked(request: JudgeRequest | ScoreRequest) -> Asked:
-    return Asked(request.effort, request.max_thinking_tokens, request.return_chain)
-
-
 def application(settings: Settings) -> Any:
     """The Serve application: the Door in front, the Judge replicas behind."""
     gpus = settings.device.startswith("cuda")
+    replicas: dict[str, Any] = {"num_replicas": settings.replicas}
+    if settings.max_replicas is not None:
+        replicas = {
+            "autoscaling_config": {
+                "min_replicas": settings.replicas,
+                "max_replicas": settings.max_replicas,
+                "target_ongoing_requests": max(1, settings.max_ongoing // 2),
+            }
+        }
     judge: Any = serve.deployment(
         Judge,
         name="Judge",
-        num_replicas=settings.replicas,
+        **replicas,
         max_ongoing_requests=settings.max_ongoing,
         max_queued_requests=settings.max_queued,
         ray_actor_options={"num_cpus": 0, "num_gpus": 1 if gpus else 0},
@@ -180,6 +241,7 @@ def start(settings: Settings) -> None:
     check_origin()
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(http_options={"host": settings.host, "port": settings.port})
@@ -191,6 +253,10 @@ def start(settings: Settings) -> None:
 
 def stop() -> None:
     """Let what was accepted finish, then take everything down."""
+    try:
+        serve.get_app_handle(APP).drain.remote().result(timeout_s=DRAIN + 5)
+    except Exception as failure:  # nothing to drain, or no longer
+        logging.getLogger(__name__).info("not drained: %s", failure)
     serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
 

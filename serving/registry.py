@@ -11,7 +11,7 @@ from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
 from judges.pairwise import LADDER, PairwiseJudge
 from judges.pointwise import PointwiseJudge
-from rrm.engine import Engine, ModelCard, ScriptedEngine, open_engine
+from rrm.engine import Engine, ModelCard, open_engine
 from rrm.stopping import Stopper, load_stopper
 from rrm.style import Style, StyleMismatch, open_style, style_names
 from serving.settings import NANO, Settings, SettingsError
@@ -74,7 +74,10 @@ def open_settings_engine(settings: Settings) -> Engine:
     """Load the model that the settings name. Raises SettingsError, with what to do."""
     check_settings(settings)
     if settings.engine == "scripted":
-        return ScriptedEngine(["I have looked at both.</think>"])
+        try:
+            return open_engine(f"scripted:{'' if settings.model == NANO else settings.model}")
+        except ValueError as failure:
+            raise SettingsError(str(failure)) from None
     import torch
 
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.replicas))

@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     )
 
     model: str = Field(NANO, description="`nano`, a model directory, or a hub id")
-    engine: Literal["transformers", "scripted"] = "transformers"
+    engine: Literal["transformers", "scripted"] = Field(
+        "transformers", description="scripted takes its script as `model`: delay=0.05,fault=hang"
+    )
     device: str = Field("cpu", description="cpu, cuda, cuda:1, …")
     style: str = Field("rrm", description="the style of requests that name none")
     prompt_file: Path | None = Field(None, description="another instruction text for `style`")
@@ -39,14 +41,35 @@ class Settings(BaseSettings):
     )
     temperature: float = Field(0.0, ge=0.0, le=2.0)
     replicas: int = Field(1, ge=1)
+    max_replicas: int | None = Field(
+        None, ge=1, description="let replicas grow to so many when requests wait"
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads of each replica")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
     api_keys: tuple[SecretStr, ...] = ()
+    api_key_file: Path | None = Field(None, description="more keys, one a line; # for remarks")
     max_body_bytes: int = Field(512_000, ge=1_000)
     max_ongoing: int = Field(128, ge=1, description="pairs one replica judges at once")
     max_queued: int = Field(512, ge=0, description="pairs that wait; more are answered 429")
-    request_timeout: float = Field(300.0, gt=0, description="seconds")
+    request_timeout: float = Field(300.0, gt=0, description="seconds; the most a caller may ask")
+    log_file: Path | None = Field(None, description="one JSON line a request; none: Ray's own logs")
+    log_text: bool = Field(False, description="log prompts and responses too")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_of_file(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not given.get("api_key_file"):
+            return given
+        file = Path(given["api_key_file"])
+        try:
+            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as failure:
+            raise ValueError(f"cannot read the API keys of {file}: {failure}") from None
+        keys = [line for line in lines if line and not line.startswith("#")]
+        if not keys:
+            raise ValueError(f"{file} holds no API key; write one a line")
+        return {**given, "api_keys": (*given.get("api_keys", ()), *keys)}
 
     @field_validator("ladder")
     @classmethod
@@ -66,6 +89,8 @@ class Settings(BaseSettings):
             )
         if any(len(key.get_secret_value()) < 8 for key in self.api_keys):
             raise ValueError("an API key needs at least 8 characters")
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas is below replicas ({self.replicas})")
         return self
 
 

@@ -14,6 +14,7 @@ WHY = {
     StopReason.ENDED: "both chains closed by themselves",
     StopReason.BUDGET: "the token limit was reached, so the chains were closed",
     StopReason.NO_THOUGHT: "no thought was asked for",
+    StopReason.DEADLINE: "its time was up, so the last checkpoint decided",
     StopReason.IDENTICAL: "the two responses are the same text",
     StopReason.PARSED: "the labels cannot be probed here, so the finished text was read",
 }

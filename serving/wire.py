@@ -48,6 +48,12 @@ class _Request(BaseModel):
     )
     max_thinking_tokens: ThinkingLimit = None
     return_chain: bool = Field(False, description="send the chain of thought back")
+    timeout: float | None = Field(
+        None,
+        gt=0,
+        le=3600,
+        description="seconds; when they are over, a pair gets the verdict of its last checkpoint",
+    )
 
 
 class JudgeRequest(_Request):
@@ -70,6 +76,11 @@ class JudgeRequest(_Request):
     prompt: Question
     response_a: Response
     response_b: Response
+    stream: bool = Field(
+        False,
+        description="answer with server-sent events: `thought`, `checkpoint`, then `outcome`; "
+        "or `problem` if no outcome can follow",
+    )
 
     @property
     def pair(self) -> Pair:
@@ -96,6 +107,13 @@ class ScoreRequest(_Request):
     @property
     def candidates(self) -> Candidates:
         return Candidates(prompt=self.prompt, responses=self.responses)
+
+
+class ThoughtEvent(BaseModel):
+    """A piece of one order's chain of thought, as it grows (event `thought`)."""
+
+    order: Literal["ab", "ba"]
+    text: str
 
 
 class JudgeInfo(BaseModel):

@@ -1,1 +1,1 @@
-"""Engines that need a heavy library; opened by rrm.engine.open_engine."""
+"""The engines; opened by rrm.engine.open_engine, heavy libraries with them."""

@@ -16,7 +16,8 @@ from judges.nano import WEIGHTS, data
 from judges.nano.calibrate import pair_of
 from judges.pairwise import Asked, PairwiseJudge
 from rrm.chain import ChainText
-from rrm.engine import Chain, Engine, EngineError, ModelCard, ScriptedEngine, UnreadableText
+from rrm.engine import Chain, Engine, EngineError, ModelCard, UnreadableText
+from rrm.engines.scripted import ScriptedEngine
 from rrm.stopping import Curve, Stage, Stopper, load_stopper
 from rrm.types import Checkpoint, Pair, StopReason, Unscored, Verdict
 

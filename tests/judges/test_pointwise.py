@@ -9,7 +9,8 @@ from judges import grm, rrm
 from judges.nano import data
 from judges.pairwise import Asked
 from judges.pointwise import PointwiseJudge
-from rrm.engine import Engine, EngineError, ScriptedEngine
+from rrm.engine import Engine, EngineError
+from rrm.engines.scripted import ScriptedEngine
 from rrm.style import StyleMismatch
 from rrm.types import Candidates, Score, StopReason, Unscored
 

@@ -19,7 +19,14 @@ LADDER = (8, 16)
 
 
 def point(tokens: int, margin: float) -> Checkpoint:
-    return Checkpoint(thinking_tokens=tokens, margin=margin, probability=0.5, agree=True, mass=1.0)
+    return Checkpoint(
+        thinking_tokens=tokens,
+        margin=margin,
+        margins=(margin, margin),
+        probability=0.5,
+        agree=True,
+        mass=1.0,
+    )
 
 
 def simulated(seed: int, n: int) -> list[Trace]:

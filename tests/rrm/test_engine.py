@@ -12,10 +12,10 @@ from rrm.engine import (
     ModelCard,
     PromptTooLong,
     Question,
-    ScriptedEngine,
     open_engine,
     plan_labels,
 )
+from rrm.engines.scripted import ScriptedEngine
 from rrm.style import Rendered
 from rrm.types import Message
 

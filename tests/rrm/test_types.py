@@ -28,7 +28,16 @@ def verdict(margin: float, other: float) -> Verdict:
         margin=margin,
         agree=margin * other > 0,
         reason=StopReason.ENDED,
-        path=(Checkpoint(thinking_tokens=4, margin=margin, probability=0.7, agree=True, mass=1),),
+        path=(
+            Checkpoint(
+                thinking_tokens=4,
+                margin=margin,
+                margins=(margin, margin),
+                probability=0.7,
+                agree=True,
+                mass=1,
+            ),
+        ),
         orders=(
             OrderReading(order="ab", margin=margin, thinking_tokens=1, forced=False),
             OrderReading(order="ba", margin=other, thinking_tokens=3, forced=True),

@@ -33,6 +33,8 @@ def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
         ({"ladder": (8, 4)}, "ascending"),
         ({"host": "0.0.0.0"}, "loopback"),  # noqa: S104 refused, which is the point
         ({"api_keys": ["short"]}, "8 characters"),
+        ({"api_key_file": "/nowhere"}, "cannot read the API keys"),
+        ({"replicas": 3, "max_replicas": 2}, "max_replicas is below"),
     ],
 )
 def test_what_is_wrong_is_said(given: dict[str, Any], said: str) -> None:
@@ -43,6 +45,18 @@ def test_what_is_wrong_is_said(given: dict[str, Any], said: str) -> None:
 def test_an_open_address_needs_a_key_and_the_key_is_not_shown() -> None:
     settings = load_settings(host="0.0.0.0", api_keys=["a-long-random-key"])  # noqa: S104
     assert "a-long-random-key" not in repr(settings)
+
+
+def test_keys_of_a_file_are_added(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# the team\nfirst-long-key\n\n  second-long-key  \n")
+    given = ["third-long-key"]
+    settings = load_settings(host="0.0.0.0", api_key_file=file, api_keys=given)  # noqa: S104
+    keys = {key.get_secret_value() for key in settings.api_keys}
+    assert keys == {"first-long-key", "second-long-key", "third-long-key"}
+    file.write_text("# none\n")
+    with pytest.raises(SettingsError, match="holds no API key"):
+        load_settings(api_key_file=file)
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:

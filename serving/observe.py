@@ -1,0 +1,131 @@
+"""What the service tells about itself: metrics through Ray's own, one log line a request."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import ray
+import structlog
+from ray.serve import metrics
+
+from rrm.types import Score, Unscored, Verdict
+from serving.settings import Settings
+
+TOKENS: list[float] = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192]
+SECONDS: list[float] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120]
+OURS = (
+    "ray_closecall_",
+    "ray_serve_deployment_",
+    "ray_serve_replica_",
+    "ray_serve_num_",
+    "ray_serve_http_",
+)
+Judged = TypeVar("Judged", Verdict | Unscored, Score | Unscored)
+
+
+def _keys(*names: str) -> Any:
+    """Ray declares tag keys as a tuple of one; it takes any number."""
+    return names
+
+
+class Metrics:
+    """What one replica counts."""
+
+    def __init__(self) -> None:
+        self._outcomes = metrics.Counter(
+            "closecall_outcomes",
+            "Judgements by style, kind (verdict, score, unscored) and why they ended",
+            _keys("style", "kind", "reason"),
+        )
+        self._thought = metrics.Histogram(
+            "closecall_thinking_tokens", "Thinking tokens of a judgement", TOKENS, _keys("style")
+        )
+        # Ray keeps a histogram's sum only by its buckets' middles, so tokens are counted too.
+        self._spent = metrics.Counter(
+            "closecall_thinking_tokens_spent", "Thinking tokens, all together", _keys("style")
+        )
+        self._seconds = metrics.Histogram(
+            "closecall_seconds", "Seconds of a judgement in its replica", SECONDS, _keys("style")
+        )
+
+    def judged(self, outcome: Judged) -> Judged:
+        """Count one judgement and hand it on."""
+        style = {"style": outcome.judge.style}
+        self._outcomes.inc(1, {**style, "kind": outcome.kind, "reason": str(outcome.reason)})
+        self._thought.observe(outcome.usage.thinking_tokens, style)
+        if outcome.usage.thinking_tokens:
+            self._spent.inc(outcome.usage.thinking_tokens, style)
+        self._seconds.observe(outcome.usage.seconds, style)
+        return outcome
+
+
+class DoorMetrics:
+    """What the Door counts: it sees what no replica does."""
+
+    def __init__(self) -> None:
+        self._answers = metrics.Counter(
+            "closecall_answers", "Answers by route and status", _keys("route", "status")
+        )
+        self._latency = metrics.Histogram(
+            "closecall_latency_seconds", "Seconds from question to answer", SECONDS, _keys("route")
+        )
+        self._retries = metrics.Counter("closecall_retries", "Second tries after a dead replica")
+        self._open = metrics.Gauge("closecall_open_requests", "Requests under way, queue included")
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        self._answers.inc(1, {"route": route, "status": str(status)})
+        self._latency.observe(seconds, {"route": route})
+
+    def retried(self) -> None:
+        self._retries.inc()
+
+    def open(self, count: int) -> None:
+        self._open.set(count)
+
+
+async def exposition() -> str:
+    """Our metrics and Serve's, from every node of the cluster, in Prometheus' text format.
+
+    Ray exports them on a port of each node, about a second late. A node that does not answer is
+    left out.
+    """
+    nodes = [node for node in await asyncio.to_thread(ray.nodes) if node["Alive"]]
+    urls = [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/" for node in nodes]
+    async with httpx2.AsyncClient(timeout=5) as http:
+        answers = await asyncio.gather(*map(http.get, urls), return_exceptions=True)
+    texts = [answer.text for answer in answers if isinstance(answer, httpx2.Response)]
+    return select("\n".join(texts))
+
+
+def select(text: str) -> str:
+    """The lines of `text` about our metrics and Serve's; families of many nodes put together."""
+    families: dict[str, list[str]] = {}
+    heads: dict[str, list[str]] = {}
+    family = ""
+    for line in text.splitlines():
+        if line.startswith("# "):
+            _, kind, family, *_ = line.split(" ", 3)
+            known = heads.setdefault(family, [])
+            if family.startswith(OURS) and not any(f"# {kind} " in head for head in known):
+                known.append(line)
+        elif line.startswith(OURS):
+            families.setdefault(family, []).append(line)
+    lines = [line for name, rows in families.items() for line in (*heads[name], *rows)]
+    return "\n".join(lines) + "\n"
+
+
+def open_log(settings: Settings) -> Any:
+    """A structlog logger of JSON lines: to the settings' file, else to standard error."""
+    out = sys.stderr if settings.log_file is None else Path(settings.log_file).open("a")  # noqa: SIM115
+    return structlog.wrap_logger(
+        structlog.WriteLogger(out),
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.BoundLogger,
+    )

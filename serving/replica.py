@@ -1,0 +1,106 @@
+"""A Judge replica: one model, every style it speaks, many callers at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from judges.pairwise import Asked, Event
+from rrm.chain import ChainText
+from rrm.engine import RefusedText
+from rrm.style import StyleMismatch
+from rrm.types import Checkpoint, Score, Unscored, Verdict
+from serving.observe import Metrics
+from serving.registry import Registry
+from serving.settings import Settings
+from serving.wire import JudgeInfo, JudgeList, JudgeRequest, Refusal, ScoreRequest, ThoughtEvent
+
+ANSWERING = 0.1
+"""seconds before the deadline at which a replica stops, so that its answer arrives in time"""
+StreamItem = ThoughtEvent | Checkpoint | Verdict | Unscored | Refusal
+
+
+class Judge:
+    """Answers are values, refusals too; nothing but a bug raises.
+
+    Every call takes its deadline as Unix time, so that waiting in a queue counts.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.registry = Registry(settings)
+        self.metrics = Metrics()
+
+    async def judge(self, request: JudgeRequest, deadline: float) -> Verdict | Unscored | Refusal:
+        try:
+            judge = self.registry.pairwise(request.style)
+            outcome = await judge.judge(request.pair, _asked(request, deadline))
+        except (RefusedText, StyleMismatch) as refusal:
+            return Refusal(status=422, detail=str(refusal))
+        return self.metrics.judged(outcome)
+
+    async def score(self, request: ScoreRequest, deadline: float) -> Score | Unscored | Refusal:
+        try:
+            judge = self.registry.pointwise(request.style)
+            outcome = await judge.score(request.candidates, _asked(request, deadline))
+        except (RefusedText, StyleMismatch) as refusal:
+            return Refusal(status=422, detail=str(refusal))
+        return self.metrics.judged(outcome)
+
+    async def stream(self, request: JudgeRequest, deadline: float) -> AsyncIterator[StreamItem]:
+        """Thought and checkpoints as they come, then the outcome; or one Refusal alone."""
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        try:
+            judge = self.registry.pairwise(request.style)
+        except StyleMismatch as refusal:
+            yield Refusal(status=422, detail=str(refusal))
+            return
+        asked = _asked(request, deadline)
+        task = asyncio.ensure_future(judge.judge(request.pair, asked, watch=events.put_nowait))
+        task.add_done_callback(lambda _: events.put_nowait(None))
+        try:
+            while (event := await events.get()) is not None:
+                if isinstance(event, ChainText):
+                    yield ThoughtEvent(order=event.order, text=event.text)
+                else:
+                    yield event
+            yield self.metrics.judged(await task)
+        except RefusedText as refusal:
+            yield Refusal(status=422, detail=str(refusal))
+        finally:
+            task.cancel()  # the caller left
+
+    def judges(self) -> JudgeList:
+        """What this replica serves."""
+        card, settings = self.registry.engine.card, self.registry.settings
+        infos = []
+        for name in self.registry.names():
+            judge = self.registry.pairwise(name)
+            infos.append(
+                JudgeInfo(
+                    style=name,
+                    model=card.name,
+                    engine=settings.engine,
+                    default=name == settings.style,
+                    adaptive=judge.stopper is not None,
+                    scores=1 in judge.style.sizes,
+                    ladder=self.registry.ladder,
+                    prompt_hash=judge.style.prompt_hash,
+                    reads=card.reads.describe if card.reads else "any text",
+                )
+            )
+        return JudgeList(judges=tuple(infos))
+
+    async def check_health(self) -> None:
+        """Ray replaces the replica when this raises."""
+        await self.registry.engine.check()
+
+
+def _asked(request: JudgeRequest | ScoreRequest, deadline: float) -> Asked:
+    return Asked(
+        request.effort,
+        request.max_thinking_tokens,
+        request.return_chain,
+        seconds=max(0.0, deadline - time.time() - ANSWERING),
+        trace=isinstance(request, JudgeRequest) and request.stream,
+    )
