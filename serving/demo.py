@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from rrm.types import Outcome, Pair, Unscored, Verdict
+from judges.pairwise import Asked
+from rrm.types import Pair, Verdict
+from serving.client import Client
 from serving.process import ServiceProcess
 from serving.settings import SettingsError
 from serving.show import WHY, print_outcome
@@ -18,7 +19,6 @@ QUESTION = "What is 34 + 27 + 15?"
 RIGHT = "The answer is 76."
 OTHERS = (366, 256, 166, 116, 91, 88, 84, 80, 78, 77)
 """what the other response says, from far from 76 to next to it"""
-OUTCOMES: TypeAdapter[Verdict | Unscored] = TypeAdapter(Outcome)
 
 
 def pairs() -> list[Pair]:
@@ -38,7 +38,11 @@ def run(console: Console) -> None:
         ServiceProcess(Path(folder) / "log") as service,
     ):
         console.print(f"It answers at {service.url}. Judging {len(OTHERS)} pairs: {QUESTION}\n")
-        verdicts = [_ask(service, pair) for pair in pairs()]
+        with Client(service.url) as client:
+            outcomes = [client.judge(pair, Asked(return_chain=True)) for pair in pairs()]
+        verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]
+        if len(verdicts) < len(outcomes):
+            raise SettingsError("nano did not decide every pair")
         console.print(_table(verdicts))
         for title, index in (("A far pair in full", 0), ("A close pair in full", -1)):
             pair = pairs()[index]
@@ -46,15 +50,6 @@ def run(console: Console) -> None:
             print_outcome(console, verdicts[index])
         console.print("\nStopping the service ...")
     console.print("Done. Start your own: .venv/bin/closecall serve")
-
-
-def _ask(service: ServiceProcess, pair: Pair) -> Verdict:
-    answer = service.judge(**pair.model_dump(), return_chain=True)
-    answer.raise_for_status()
-    outcome = OUTCOMES.validate_python(answer.json())
-    if isinstance(outcome, Unscored):
-        raise SettingsError(f"nano did not decide: {outcome.reason}, {outcome.detail}")
-    return outcome
 
 
 def _table(verdicts: list[Verdict]) -> Table:
