@@ -79,7 +79,6 @@ def test_every_request_is_counted_and_metrics_name_no_text(service: ServiceProce
         assert name in text
     assert wanted in text
     assert text.count("# TYPE ray_closecall_outcomes_total") == 1
-    assert "345" not in text.replace("_345", "")
     assert "What is" not in text
 
 
@@ -159,4 +158,5 @@ def test_the_log_has_a_line_a_request_and_neither_text_nor_key(
     assert (mine["status"], mine["kind"], mine["reason"]) == (200, "verdict", "identical_responses")
     assert lines[-1]["status"] == 401
     assert KEY not in text
-    assert "623" not in text
+    assert "What is" not in text
+    assert "answer" not in text
