@@ -185,17 +185,18 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(url: str, device: str = "cpu") -> Engine:
+def open_engine(url: str, device: str = "cpu", dtype: str = "auto") -> Engine:
     """Open the engine named by `url`: `transformers:DIR`, or `scripted:` (see `engines.scripted`).
 
-    device: `cpu` or `cuda` (`cuda:1`, …). Heavy libraries are imported here and no earlier.
+    device: `cpu` or `cuda` (`cuda:1`, …). dtype: `auto` (as stored), `float32`, `float64`, …
+    Heavy libraries are imported here and no earlier.
     Raises ValueError for an unknown kind, FileNotFoundError for a missing model.
     """
     kind, _, rest = url.partition(":")
     if kind == "transformers":
         from rrm.engines.transformers import TransformersEngine
 
-        return TransformersEngine(Path(rest), device=device)
+        return TransformersEngine(Path(rest), device=device, dtype=dtype)
     if kind == "scripted":
         from rrm.engines.scripted import scripted
 

@@ -173,7 +173,7 @@ class Verdict(Frozen):
 
 
 UnscoredReason = Literal[
-    "unparseable", "off_menu", "truncated", "order_conflict", "engine_error", "deadline"
+    "unparseable", "off_menu", "truncated", "order_conflict", "engine_error", "deadline", "refused"
 ]
 
 

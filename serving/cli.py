@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 from rich.console import Console
@@ -15,10 +15,17 @@ from judges.pairwise import Asked
 from rrm.engine import RefusedText
 from rrm.style import StyleMismatch
 from rrm.types import Effort, Pair, Unscored
+from serving.client import ServiceError
 from serving.origin import NameClash, check_origin
 from serving.settings import Settings, SettingsError, load_settings
 
+if TYPE_CHECKING:
+    from serving.batch import RowJudge
+    from serving.report import BatchProgress
+    from serving.rows import Dataset
+
 UNSCORED_EXIT = 3
+SERVICE_EXIT = 4
 P = ParamSpec("P")
 
 cli = typer.Typer(
@@ -39,6 +46,10 @@ def says_why(command: Callable[P, None]) -> Callable[P, None]:
         except (SettingsError, StyleMismatch, RefusedText, NameClash) as refusal:
             Console(stderr=True).print(f"closecall: {refusal}", style="red", highlight=False)
             raise typer.Exit(2) from None
+
+        except ServiceError as failure:
+            Console(stderr=True).print(f"closecall: {failure}", style="red", highlight=False)
+            raise typer.Exit(SERVICE_EXIT) from None
 
     return wrapped
 
@@ -127,11 +138,104 @@ def serve(
 
 @cli.command()
 @says_why
+def batch(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="JSONL or CSV, one pair a row.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="One JSON line a row, in order.")],
+    columns: Annotated[
+        str | None, typer.Option(help="prompt=NAME,a=NAME,b=NAME,label=NAME,id=NAME")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="A running service; else this process.")] = None,
+    model: Model = None,
+    style: StyleName = None,
+    effort: Annotated[str, typer.Option(help="none, adaptive or full.")] = "adaptive",
+    max_thinking_tokens: Annotated[
+        int | None, typer.Option(min=0, help="For both orders together.")
+    ] = None,
+    return_chain: Annotated[bool, typer.Option(help="Write the chains too.")] = False,
+    device: Device = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float64 on a CPU, so that a rerun gives the same bytes; auto is fast."),
+    ] = None,
+    prompt_file: PromptFile = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Rows judged at once.")] = 64,
+    max_unscored: Annotated[float, typer.Option(help="Exit 3 above this share.")] = 0.05,
+) -> None:
+    """Judge a dataset. Killed and started again with the same words, it goes on.
+
+    Exits 0 when it is whole, 2 on bad input, 3 with too many rows unscored, 4 if the service went
+    away (start again to go on).
+    """
+    from serving.report import BatchProgress, Tally, summary_table
+    from serving.rows import read_dataset
+
+    console = Console(highlight=False)
+    dataset = read_dataset(source, as_columns(columns))
+    shown = ", ".join(f"{role} from {name!r}" for role, name in dataset.columns.items())
+    console.print(f"{len(dataset.rows)} rows of {source}: {shown}", soft_wrap=True)
+    asked = Asked(as_effort(effort), max_thinking_tokens, return_chain=return_chain)
+    given = load_settings(
+        config, model=model, style=style, device=device, dtype=dtype, prompt_file=prompt_file
+    )
+    if "dtype" not in given.model_fields_set and given.device == "cpu":
+        given = given.model_copy(update={"dtype": "float64"})
+    tally = Tally()
+    with BatchProgress(console, len(dataset.rows), tally) as progress:
+        asyncio.run(run_batch(dataset, out, url, given, asked, concurrency, progress))
+    console.print(summary_table(tally.summary()))
+    console.print(f"outcomes: {out}; figures: {out}.summary.json")
+    if tally.unscored_share > max_unscored:
+        raise typer.Exit(UNSCORED_EXIT)
+
+
+@cli.command()
+@says_why
 def demo() -> None:
     """Start the service on the bundled judge, judge ten pairs over REST, stop it."""
     from serving.demo import run
 
     run(Console(highlight=False))
+
+
+async def run_batch(
+    dataset: Dataset,
+    out: Path,
+    url: str | None,
+    settings: Settings,
+    asked: Asked,
+    concurrency: int,
+    progress: BatchProgress,
+) -> None:
+    """Judge in this process or by the service at `url`, then write the summary."""
+    from serving.batch import LocalJudge, RemoteJudge, Run, write_whole
+    from serving.client import AsyncClient
+    from serving.registry import Registry
+
+    def run(judge: RowJudge) -> Run:
+        return Run(dataset, out, judge, concurrency, progress.told, progress.resumed)
+
+    if url is not None:
+        style = settings.style if "style" in settings.model_fields_set else None
+        async with AsyncClient(url, style=style) as client:
+            made = run(RemoteJudge(client, asked))
+            await made.go()
+    else:
+        registry = Registry(settings)
+        try:
+            made = run(LocalJudge(registry, asked))
+            await made.go()
+        finally:
+            registry.close()
+    write_whole(made.summary, progress.tally.summary())
+
+
+def as_columns(text: str | None) -> dict[str, str]:
+    """`a=chosen,b=rejected` as a mapping. Raises SettingsError."""
+    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
+    if any(not equals or not name.strip() for _, equals, name in pairs):
+        raise SettingsError(f"--columns is ROLE=NAME,ROLE=NAME, not {text!r}")
+    return {role.strip(): name.strip() for role, _, name in pairs}
 
 
 def check_can_serve(settings: Settings) -> None:

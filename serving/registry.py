@@ -82,7 +82,9 @@ def open_settings_engine(settings: Settings) -> Engine:
 
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.replicas))
     try:
-        return open_engine(f"transformers:{model_directory(settings.model)}", settings.device)
+        return open_engine(
+            f"transformers:{model_directory(settings.model)}", settings.device, settings.dtype
+        )
     except (OSError, ValueError) as failure:
         raise SettingsError(str(failure)) from failure
 

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
         "transformers", description="scripted takes its script as `model`: delay=0.05,fault=hang"
     )
     device: str = Field("cpu", description="cpu, cuda, cuda:1, …")
+    dtype: Literal["auto", "bfloat16", "float16", "float32", "float64"] = Field(
+        "auto", description="what the model computes in; auto: as its weights are stored"
+    )
     style: str = Field("rrm", description="the style of requests that name none")
     prompt_file: Path | None = Field(None, description="another instruction text for `style`")
     ladder: tuple[int, ...] | None = Field(
@@ -134,4 +137,4 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
     except ValueError as failure:  # unreadable TOML or JSON in a variable
         raise SettingsError(str(failure)) from None
     # A plain Settings, so that it pickles to other processes.
-    return Settings.model_construct(**dict(loaded))
+    return Settings.model_construct(loaded.model_fields_set, **dict(loaded))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.resume import write_rows
 from rrm.types import Verdict
 from serving.process import ServiceProcess
 
@@ -65,17 +66,30 @@ def test_the_two_commands_are_targets_that_make_knows() -> None:
 
 
 def test_the_service_starts_as_shown_and_curl_and_python_reach_it(service: ServiceProcess) -> None:
-    _, serve, curl = blocks("bash")
+    _, serve, curl, *_ = blocks("bash")
     assert serve.strip().endswith("closecall serve --port 8000")
     here = service.url.removeprefix("http://")
     far = Verdict.model_validate_json(run(curl.replace("127.0.0.1:8000", here)))
     assert (far.preferred, far.usage.thinking_tokens) == ("a", 0)
-    [python] = blocks("python")
+    python, client, *_ = blocks("python")
     script = python.replace("127.0.0.1:8000", here)
     preferred, probability, tokens = run(f"python - <<'END'\n{script}\nEND").split()
     assert preferred == "a"
     assert float(probability) > 0.9
     assert int(tokens) > 0
+    script = client.replace("127.0.0.1:8000", here)
+    *watched, last = run(f"python - <<'END'\n{script}\nEND").splitlines()
+    assert watched
+    assert last.split()[0] == "a"
+
+
+def test_a_dataset_is_judged_as_shown(tmp_path: Path) -> None:
+    [command] = [block for block in blocks("bash") if "batch" in block]
+    write_rows(tmp_path / "pairs.jsonl", 8, seed=1)
+    printed = run(f"cd {tmp_path}\n{command}")
+    assert "accuracy" in printed
+    assert (tmp_path / "outcomes.jsonl").read_text().count("\n") == 8
+    assert (tmp_path / "outcomes.jsonl.summary.json").is_file()
 
 
 def test_a_real_judge_that_cannot_be_had_is_named() -> None:

@@ -1,0 +1,295 @@
+"""A dataset of pairs in, one line a row out, in order; killed at any moment, it goes on.
+
+OUT grows line by line in input order. Beside it lie OUT.run.json, written first: what is judged
+and by what; and OUT.summary.json, written last: if it is there, the run is whole. A run that is
+started again cuts a torn last line, checks that nothing changed, and judges what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from pydantic import Field
+
+from judges.pairwise import Asked
+from rrm.engine import RefusedText
+from rrm.types import Frozen, Outcome, Pair, Provenance, Side, Unscored, Usage, Verdict
+from serving.client import AsyncClient
+from serving.registry import Registry, model_directory
+from serving.rows import Dataset, Row
+from serving.settings import SettingsError
+from serving.wire import JudgeInfo
+
+AHEAD = 2
+"""rows that may be judged beyond the oldest unfinished one, in multiples of the concurrency"""
+HASHED = 2**30
+"""model files up to so many bytes together are hashed; bigger ones are told by name and size"""
+
+
+class Line(Frozen):
+    """One finished row."""
+
+    index: int
+    id: str | None
+    key: str = Field(description="hash of the row's content and of the judge")
+    label: Side | None
+    outcome: Outcome
+
+
+class RowJudge(Protocol):
+    """Who judges the rows: this process, or a service."""
+
+    async def identify(self) -> dict[str, Any]:
+        """What the outcomes depend on, apart from the rows."""
+        ...
+
+    async def judge(self, pair: Pair) -> Verdict | Unscored:
+        """Raises RefusedText for a pair that cannot be judged, ServiceError if all must stop."""
+        ...
+
+    def provenance(self) -> Provenance: ...
+
+
+class LocalJudge:
+    """The settings' model in this process."""
+
+    def __init__(self, registry: Registry, asked: Asked) -> None:
+        self.registry, self.asked = registry, asked
+        self._judge = registry.pairwise(None)
+
+    async def identify(self) -> dict[str, Any]:
+        settings, provenance = self.registry.settings, self.provenance()
+        return {
+            "model": provenance.model,
+            "weights": digest(settings.model) if settings.engine != "scripted" else settings.model,
+            "style": provenance.style,
+            "prompt_hash": provenance.prompt_hash,
+            "stopper": provenance.stopper,
+            "ladder": list(self.registry.ladder),
+            "temperature": settings.temperature,
+            "dtype": settings.dtype,
+            **asking(self.asked),
+        }
+
+    async def judge(self, pair: Pair) -> Verdict | Unscored:
+        return await self._judge.judge(pair, self.asked)
+
+    def provenance(self) -> Provenance:
+        return self._judge.provenance(self.asked)
+
+
+class RemoteJudge:
+    """A running service."""
+
+    def __init__(self, client: AsyncClient, asked: Asked) -> None:
+        self.client, self.asked = client, asked
+        self._info: JudgeInfo | None = None
+
+    async def identify(self) -> dict[str, Any]:
+        judges = (await self.client.judges()).judges
+        wanted = self.client.style
+        fitting = [j for j in judges if (j.default if wanted is None else j.style == wanted)]
+        if not fitting:
+            spoken = ", ".join(judge.style for judge in judges)
+            raise SettingsError(f"the service speaks {spoken}, not {wanted!r}")
+        self._info = fitting[0]
+        facts = self._info.model_dump(mode="json", exclude={"default", "reads", "scores"})
+        return {**facts, **asking(self.asked)}
+
+    async def judge(self, pair: Pair) -> Verdict | Unscored:
+        return await self.client.judge(pair, self.asked)
+
+    def provenance(self) -> Provenance:
+        info = self._info
+        return Provenance(
+            model=info.model if info else "unknown",
+            style=info.style if info else "unknown",
+            prompt_hash=info.prompt_hash if info else "unknown",
+            effort=self.asked.effort,
+            stopper="none: refused before it was judged",
+        )
+
+
+def asking(asked: Asked) -> dict[str, Any]:
+    return {
+        "effort": asked.effort,
+        "max_thinking_tokens": asked.max_thinking_tokens,
+        "return_chain": asked.return_chain,
+    }
+
+
+def digest(model: str) -> str:
+    """Hash of a model directory: of its files' contents, or of their sizes if they are large."""
+    files = sorted(file for file in model_directory(model).rglob("*") if file.is_file())
+    whole = sum(file.stat().st_size for file in files) <= HASHED
+    sha = hashlib.sha256()
+    for file in files:
+        sha.update(file.name.encode())
+        sha.update(file.read_bytes() if whole else str(file.stat().st_size).encode())
+    return sha.hexdigest()[:16]
+
+
+@dataclass
+class Run:
+    """One output file and what is done of it."""
+
+    dataset: Dataset
+    out: Path
+    judge: RowJudge
+    concurrency: int = 64
+    told: Callable[[Line], None] = lambda line: None
+    """told every line of the output, those of earlier runs too, in order"""
+    resumed: Callable[[], None] = lambda: None
+    """told once the lines of earlier runs have been"""
+
+    @property
+    def manifest(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.run.json")
+
+    @property
+    def summary(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.summary.json")
+
+    async def go(self) -> int:
+        """Judge what is missing. Returns how many rows this run judged.
+
+        Raises SettingsError if OUT belongs to another run or is in use, ServiceError if the
+        service went away; what is finished is kept either way.
+        """
+        identity = await self.judge.identify()
+        hashed = json.dumps(identity, sort_keys=True).encode()
+        keys = [row.key(hashlib.sha256(hashed).hexdigest()) for row in self.dataset.rows]
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        with self.out.open("a+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise SettingsError(f"another run writes {self.out}; wait for it") from None
+            self._check(identity)
+            done = self._finished(file, keys)
+            self.resumed()
+            return await self._judge_rest(file, keys, done)
+
+    def _check(self, identity: Mapping[str, Any]) -> None:
+        """Refuse to go on with what another input or judge began, else note what this is."""
+        now: dict[str, Any] = {
+            "input": self.dataset.path.name,
+            "sha256": self.dataset.sha256,
+            "rows": len(self.dataset.rows),
+            "columns": dict(self.dataset.columns),
+            "judge": dict(identity),
+        }
+        if not self.manifest.is_file():
+            if self.out.stat().st_size:
+                raise SettingsError(f"{self.out} exists and is no batch's; name another file")
+            write_whole(self.manifest, now)
+            return
+        then = json.loads(self.manifest.read_text(encoding="utf-8"))
+        flat: list[dict[str, Any]] = [{**was, **was["judge"]} for was in (then, now)]
+        for old in flat:
+            old.pop("judge")
+            old.pop("input")
+        changed = [
+            f"{name}: {flat[0].get(name)!r}, now {flat[1].get(name)!r}"
+            for name in {**flat[0], **flat[1]}
+            if flat[0].get(name) != flat[1].get(name)
+        ]
+        if changed:
+            raise SettingsError(
+                f"{self.out} was begun with something else ({'; '.join(changed)}). Finish it as "
+                f"it was begun, name another file, or delete it with {self.manifest.name}"
+            )
+
+    def _finished(self, file: IO[bytes], keys: list[str]) -> int:
+        """Count the finished lines, cut a torn one. Raises SettingsError for a line of others."""
+        file.seek(0)
+        whole = 0
+        done = 0
+        for raw in file:
+            try:
+                line = Line.model_validate_json(raw) if raw.endswith(b"\n") else None
+            except ValueError:
+                line = None
+            if line is None:
+                break
+            if done >= len(keys) or line.key != keys[done]:
+                raise SettingsError(f"line {done + 1} of {self.out} is not of this input and judge")
+            whole += len(raw)
+            done += 1
+            self.told(line)
+        file.truncate(whole)
+        file.seek(0, os.SEEK_END)
+        return done
+
+    async def _judge_rest(self, file: IO[bytes], keys: list[str], done: int) -> int:
+        """Judge rows concurrently; write their lines in order."""
+        waiting: dict[int, Line] = {}
+        moved = asyncio.Condition()
+        free = asyncio.Semaphore(self.concurrency)
+        written = done
+
+        async def one(row: Row) -> None:
+            nonlocal written
+            try:
+                outcome = await self._outcome(row)
+            finally:
+                free.release()
+            async with moved:
+                waiting[row.index] = Line(
+                    index=row.index,
+                    id=row.id,
+                    key=keys[row.index],
+                    label=row.label,
+                    outcome=untimed(outcome),
+                )
+                while written in waiting:
+                    line = waiting.pop(written)
+                    file.write(line.model_dump_json().encode() + b"\n")
+                    file.flush()
+                    written += 1
+                    self.told(line)
+                moved.notify_all()
+
+        ahead = AHEAD * self.concurrency
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for row in self.dataset.rows[done:]:
+                    async with moved:
+                        await moved.wait_for(lambda row=row: row.index < written + ahead)  # type: ignore[misc]
+                    await free.acquire()
+                    tasks.create_task(one(row))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return written - done
+
+    async def _outcome(self, row: Row) -> Verdict | Unscored:
+        if row.pair is None:
+            return self._refused(f"row {row.index + 1}: {row.fault}")
+        try:
+            return await self.judge.judge(row.pair)
+        except RefusedText as refusal:
+            return self._refused(str(refusal))
+
+    def _refused(self, why: str) -> Unscored:
+        return Unscored(reason="refused", detail=why, usage=Usage(), judge=self.judge.provenance())
+
+
+def untimed(outcome: Verdict | Unscored) -> Verdict | Unscored:
+    """Without the seconds, which no second run would repeat."""
+    usage = outcome.usage.model_copy(update={"seconds": 0.0})
+    return outcome.model_copy(update={"usage": usage})
+
+
+def write_whole(path: Path, content: Any) -> None:
+    """Write JSON so that the file is there whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,191 @@
+"""What a batch came to: progress while it runs, figures and a table at its end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rrm.types import Unscored, Verdict
+from serving.batch import Line
+
+EVERY = 5.0
+"""seconds between two plain lines of progress"""
+Z = 1.959964
+"""of a 95 % interval"""
+
+
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927); (0, 1) for n = 0."""
+    if n == 0:
+        return 0.0, 1.0
+    share, z2 = successes / n, Z * Z
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+class Tally:
+    """Counts the lines of a batch. Unscored rows are in no share but their own."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.unscored: Counter[str] = Counter()
+        self.stages: Counter[int] = Counter()
+        self.thought: Counter[int] = Counter()
+        """thinking tokens by stage"""
+        self.preferred: Counter[str] = Counter()
+        self.disagreed = self.compared = 0
+        self.right = self.labelled = 0
+        self.tokens = 0
+
+    def add(self, line: Line) -> None:
+        self.rows += 1
+        self.tokens += line.outcome.usage.thinking_tokens
+        if isinstance(line.outcome, Unscored):
+            self.unscored[line.outcome.reason] += 1
+            return
+        self._verdict(line, line.outcome)
+
+    def _verdict(self, line: Line, verdict: Verdict) -> None:
+        stage = max(0, len(verdict.path) - 1)
+        self.stages[stage] += 1
+        self.thought[stage] += verdict.usage.thinking_tokens
+        self.preferred[verdict.preferred] += 1
+        if verdict.orders:
+            self.compared += 1
+            self.disagreed += not verdict.agree
+        if line.label in ("a", "b"):
+            self.labelled += 1
+            self.right += verdict.preferred == line.label
+
+    @property
+    def verdicts(self) -> int:
+        return sum(self.preferred.values())
+
+    @property
+    def unscored_share(self) -> float:
+        return sum(self.unscored.values()) / self.rows if self.rows else 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """The figures; nothing in it depends on time."""
+        wins = self.preferred["a"] + self.preferred["tie"] / 2
+        figures: dict[str, Any] = {
+            "rows": self.rows,
+            "verdicts": self.verdicts,
+            "unscored": dict(sorted(self.unscored.items())),
+            "unscored_share": self.unscored_share,
+            "preferred": {side: self.preferred[side] for side in ("a", "b", "tie")},
+            "win_rate_of_a": _share(wins, self.verdicts),
+            "accuracy": _share(self.right, self.labelled),
+            "order_flips": _share(self.disagreed, self.compared),
+            "thinking_tokens": self.tokens,
+            "stages": [
+                {"stage": stage, "rows": count, "mean_thinking_tokens": self.thought[stage] / count}
+                for stage, count in sorted(self.stages.items())
+            ],
+        }
+        return figures
+
+
+def _share(successes: float, n: int) -> dict[str, Any] | None:
+    if n == 0:
+        return None
+    low, high = wilson(successes, n)
+    return {"share": successes / n, "low": low, "high": high, "n": n}
+
+
+def summary_table(figures: dict[str, Any]) -> Table:
+    """The figures for people."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    unscored = ", ".join(f"{why} {count}" for why, count in figures["unscored"].items())
+    table.add_row("rows", f"{figures['rows']}: {figures['verdicts']} verdicts")
+    table.add_row("unscored", f"{figures['unscored_share']:.1%} ({unscored or 'none'})")
+    for name, label in (
+        ("win_rate_of_a", "win rate of a"),
+        ("accuracy", "accuracy"),
+        ("order_flips", "orders disagree"),
+    ):
+        found = figures[name]
+        if found is not None:
+            shown = f"{found['share']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+            table.add_row(label, f"{shown} of {found['n']}")
+    table.add_row("thinking tokens", f"{figures['thinking_tokens']:,}")
+    for stage in figures["stages"]:
+        name = "stopped at once" if stage["stage"] == 0 else f"after checkpoint {stage['stage']}"
+        mean = stage["mean_thinking_tokens"]
+        table.add_row(f"  {name}", f"{stage['rows']} rows, {mean:.0f} thinking tokens each")
+    return table
+
+
+class BatchProgress:
+    """Live in a terminal, a plain line now and then elsewhere. A context manager."""
+
+    def __init__(self, console: Console, rows: int, tally: Tally) -> None:
+        self.console, self.rows, self.tally = console, rows, tally
+        self._began = self._said = time.monotonic()
+        self._before: int | None = None
+        """rows of earlier runs"""
+        self._bar = Progress(
+            TextColumn("judging"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=rows, facts="")
+
+    def resumed(self) -> None:
+        """What has been told so far came from earlier runs."""
+        self._before = self.tally.rows
+        self._began = time.monotonic()
+        if self._before:
+            self.console.print(f"{self._before} of {self.rows} rows were done before; going on")
+
+    def told(self, line: Line) -> None:
+        self.tally.add(line)
+        self._bar.update(self._task, completed=self.tally.rows, facts=self.facts())
+        now = time.monotonic()
+        last = self.tally.rows == self.rows
+        if not self.console.is_terminal and (now - self._said > EVERY or last):
+            self._said = now
+            said = f"{self.tally.rows}/{self.rows} rows, {self.facts()}{self._left()}"
+            self.console.print(said, soft_wrap=True)
+
+    def facts(self) -> str:
+        tally = self.tally
+        stages = " ".join(f"{stage}:{count}" for stage, count in sorted(tally.stages.items()))
+        return (
+            f"{self._speed():.1f} pairs/s, {tally.tokens:,} tokens, stopped at {stages or '-'}, "
+            f"{sum(tally.unscored.values())} unscored"
+        )
+
+    def _speed(self) -> float:
+        new = self.tally.rows - (self._before or 0)
+        return new / max(1e-9, time.monotonic() - self._began)
+
+    def _left(self) -> str:
+        left = (self.rows - self.tally.rows) / max(1e-9, self._speed())
+        return f", {left:.0f} s left"
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()

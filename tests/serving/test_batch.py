@@ -1,0 +1,194 @@
+"""Batches: in order, each row once, the same bytes whatever happens on the way."""
+
+import asyncio
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.resume import killed, write_rows
+from judges.pairwise import Asked, PairwiseJudge
+from judges.rrm import STYLE
+from rrm.engine import EngineError, UnreadableText
+from rrm.engines.scripted import ScriptedEngine
+from rrm.types import Pair, Provenance, Unscored, Verdict
+from serving.batch import Line, Run
+from serving.client import ServiceError
+from serving.process import ServiceProcess
+from serving.report import Tally, wilson
+from serving.rows import read_dataset
+from serving.settings import SettingsError
+from tests.serving.test_cli import closecall
+
+
+class Scripted:
+    """A judge whose answers depend on the row alone, and take a random while."""
+
+    def __init__(self, identity: str = "one", fail_after: int | None = None) -> None:
+        self.inner = PairwiseJudge(ScriptedEngine(["I see.</think>"]), STYLE)
+        self.identity, self.fail_after = identity, fail_after
+        self.asked: list[str] = []
+        self.running = self.most = 0
+
+    async def identify(self) -> dict[str, Any]:
+        return {"model": self.identity}
+
+    async def judge(self, pair: Pair) -> Verdict | Unscored:
+        if self.fail_after is not None and len(self.asked) >= self.fail_after:
+            raise ServiceError("it went away")
+        self.asked.append(pair.response_a)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(random.random() / 200)
+        self.running -= 1
+        if pair.response_a == "5":
+            raise UnreadableText("not five")
+        return await self.inner.judge(pair)
+
+    def provenance(self) -> Provenance:
+        return self.inner.provenance(Asked())
+
+
+def rows(path: Path, n: int = 20) -> Path:
+    path.write_text(
+        "".join(
+            json.dumps({"prompt": "?", "a": str(i), "b": "x", "label": "A"}) + "\n"
+            for i in range(n)
+        )
+    )
+    return path
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def run(source: Path, out: Path, judge: Scripted, concurrency: int = 8) -> int:
+    return asyncio.run(Run(read_dataset(source), out, judge, concurrency).go())
+
+
+@pytest.mark.parametrize("concurrency", [1, 8, 64])
+def test_the_output_is_in_order_whatever_the_concurrency(tmp_path: Path, concurrency: int) -> None:
+    source, judge = rows(tmp_path / "in.jsonl"), Scripted()
+    assert run(source, tmp_path / "out", judge, concurrency) == 20
+    lines = [Line.model_validate_json(raw) for raw in lines_of(tmp_path / "out")]
+    assert [line.index for line in lines] == list(range(20))
+    assert judge.most <= concurrency
+    refused = [line.index for line in lines if isinstance(line.outcome, Unscored)]
+    assert refused == [5]
+    assert lines[5].outcome.usage.seconds == 0
+
+
+def test_a_tail_torn_at_any_byte_is_cut_and_done_again(tmp_path: Path) -> None:
+    source, out = rows(tmp_path / "in.jsonl", 8), tmp_path / "out"
+    run(source, out, Scripted())
+    whole = out.read_bytes()
+    last = whole.rindex(b"\n", 0, -1) + 1
+    for cut in [*range(last, len(whole), 7), len(whole) - 1, 0, len(whole) // 2]:
+        out.write_bytes(whole[:cut])
+        judge = Scripted()
+        judged = run(source, out, judge)
+        assert out.read_bytes() == whole
+        assert judged == len(judge.asked) == 8 - whole[:cut].count(b"\n")
+
+
+def test_a_service_that_goes_away_loses_nothing(tmp_path: Path) -> None:
+    source, out = rows(tmp_path / "in.jsonl"), tmp_path / "out"
+    with pytest.raises(ServiceError, match="went away"):
+        run(source, out, Scripted(fail_after=12), concurrency=1)
+    kept = out.read_bytes()
+    assert kept.count(b"\n") == 12
+    judge = Scripted()
+    assert run(source, out, judge) == 8
+    assert out.read_bytes().startswith(kept)
+    assert len(judge.asked) == 8
+
+
+def test_what_changed_is_named_and_refused(tmp_path: Path) -> None:
+    source, out = rows(tmp_path / "in.jsonl"), tmp_path / "out"
+    run(source, out, Scripted())
+    with pytest.raises(SettingsError, match="model: 'one', now 'two'"):
+        run(source, out, Scripted("two"))
+    rows(source, 21)
+    with pytest.raises(SettingsError, match="rows: 20, now 21"):
+        run(source, out, Scripted())
+    other = tmp_path / "other"
+    other.write_text("mine\n")
+    with pytest.raises(SettingsError, match="is no batch's"):
+        run(source, other, Scripted())
+    assert other.read_text() == "mine\n"
+
+
+def test_a_line_of_another_run_is_refused(tmp_path: Path) -> None:
+    source, out = rows(tmp_path / "in.jsonl"), tmp_path / "out"
+    run(source, out, Scripted())
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text("".join([lines[1], lines[0], *lines[2:]]))
+    with pytest.raises(SettingsError, match="line 1 of"):
+        run(source, out, Scripted())
+
+
+def test_two_runs_cannot_write_one_file(tmp_path: Path) -> None:
+    source, out = rows(tmp_path / "in.jsonl"), tmp_path / "out"
+
+    async def both() -> list[Any]:
+        runs = [Run(read_dataset(source), out, Scripted()).go() for _ in range(2)]
+        return await asyncio.gather(*runs, return_exceptions=True)
+
+    first, second = asyncio.run(both())
+    assert first == 20
+    assert isinstance(second, SettingsError)
+    assert "another run" in str(second)
+
+
+def test_shares_leave_the_unscored_out(tmp_path: Path) -> None:
+    source, tally = rows(tmp_path / "in.jsonl"), Tally()
+    broken = Scripted()
+    broken.inner = PairwiseJudge(ScriptedEngine(fault=EngineError("gone")), STYLE)
+    asyncio.run(Run(read_dataset(source), tmp_path / "out", broken, told=tally.add).go())
+    figures = tally.summary()
+    assert figures["unscored"] == {"engine_error": 19, "refused": 1}
+    assert figures["unscored_share"] == 1.0
+    assert figures["accuracy"] is figures["win_rate_of_a"] is figures["order_flips"] is None
+
+
+def test_wilson_is_the_published_interval() -> None:
+    low, high = wilson(8, 10)
+    assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_a_nano_batch_killed_three_times_has_the_same_bytes(tmp_path: Path) -> None:
+    source, whole, torn = tmp_path / "in.jsonl", tmp_path / "whole", tmp_path / "torn"
+    write_rows(source, 60, seed=3)
+    done = closecall("batch", str(source), "-o", str(whole))
+    assert done.returncode == 0, done.stderr
+    for said in ("60 rows of", "prompt from 'prompt'", "accuracy", "orders disagree", "s left"):
+        assert said in done.stdout
+    killed(source, torn, 60, 3, random.Random(1))
+    assert torn.read_bytes() == whole.read_bytes()
+    summaries = [Path(f"{path}.summary.json").read_bytes() for path in (whole, torn)]
+    assert summaries[0] == summaries[1]
+    figures = json.loads(summaries[0])
+    assert (figures["rows"], figures["verdicts"]) == (60, 60)
+    assert figures["accuracy"]["share"] > 0.9
+
+
+def test_a_service_judges_a_batch_and_refused_rows_set_the_exit_code(
+    service: ServiceProcess, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out"
+    write_rows(source, 12, seed=4)
+    with source.open("a") as file:
+        file.write('{"prompt": "Why?", "response_a": "x", "response_b": "y"}\n')
+    words = ("batch", str(source), "-o", str(out), "--url", service.url, "--style", "rm-r1")
+    done = closecall(*words)
+    assert done.returncode == 3, done.stderr
+    lines = [Line.model_validate_json(raw) for raw in lines_of(out)]
+    assert [line.outcome.kind for line in lines] == ["verdict"] * 12 + ["unscored"]
+    assert lines[0].outcome.judge.style == "rm-r1"
+    assert "cannot read 'Why'" in lines[12].outcome.detail  # type: ignore[union-attr]
+    assert closecall(*words, "--max-unscored", "0.2").returncode == 0
+    assert closecall(*words, "--columns", "nonsense").returncode == 2
