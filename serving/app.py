@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from rrm.types import Outcome, Score, ScoreOutcome, Unscored, Verdict
+from rrm.types import Effort, Outcome, Score, ScoreOutcome, Unscored, Verdict
 from serving.middleware import BodyLimit, Guard, Record, Recorder, problem_response
 from serving.settings import Settings
-from serving.wire import JudgeList, JudgeRequest, Problem, ScoreRequest, Status
+from serving.wire import (
+    JudgeList,
+    JudgeRequest,
+    Problem,
+    RewardAnswer,
+    RewardRequest,
+    ScoreRequest,
+    Status,
+)
 
 
 class ProblemError(Exception):
@@ -33,6 +41,9 @@ class DoorProtocol(Recorder, Protocol):
     async def judge(self, request: JudgeRequest) -> Verdict | Unscored: ...
     async def stream(self, request: JudgeRequest) -> AsyncIterator[str]: ...
     async def score(self, request: ScoreRequest) -> Score | Unscored: ...
+    async def reward(
+        self, request: RewardRequest, style: str | None, effort: Effort, failed: float
+    ) -> RewardAnswer: ...
     async def judges(self) -> JudgeList: ...
     async def ready(self) -> Status: ...
     async def metrics(self) -> str: ...
@@ -80,6 +91,22 @@ def build_app(settings: Settings, door: DoorProtocol) -> FastAPI:
     async def score(request: ScoreRequest) -> Any:
         """How good each of one or more responses is, from 1 to 10 (style grm)."""
         return await door.score(request)
+
+    @app.post("/get_reward")
+    async def get_reward(
+        request: RewardRequest,
+        style: Annotated[
+            str | None, Query(description="default: grm, if the model speaks it")
+        ] = None,
+        effort: Effort = "adaptive",
+        failed: Annotated[
+            float, Query(ge=0, le=1, description="stand-in where judging failed")
+        ] = 0.5,
+    ) -> RewardAnswer:
+        """OpenRLHF's remote reward (`--reward.remote_url http://HOST:PORT/get_reward`): a score
+        from 0 to 1 for each response, or, in a style that only compares, how probably it beats
+        its label. `failed` is the stand-in where judging failed, which `extra_logs` tells."""
+        return await door.reward(request, style, effort, failed)
 
     @app.get("/v1/judges")
     async def judges() -> JudgeList:

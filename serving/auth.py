@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -25,11 +27,25 @@ def decide(path: str, authorization: str | None, keys: Sequence[str]) -> Decisio
     """
     if not keys or path in OPEN_ROUTES:
         return Decision.ALLOW
-    scheme, _, given = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not given:
+    given = _key(authorization or "")
+    if not given:
         return Decision.NO_KEY
-    offered = hashlib.sha256(given.strip().encode()).digest()
+    offered = hashlib.sha256(given.encode()).digest()
     matches = [
         secrets.compare_digest(offered, hashlib.sha256(key.encode()).digest()) for key in keys
     ]
     return Decision.ALLOW if any(matches) else Decision.WRONG_KEY
+
+
+def _key(authorization: str) -> str:
+    """The key of a Bearer header, or of a Basic one as its password: a trainer that can only be
+    given a URL calls http://closecall:KEY@HOST/get_reward."""
+    scheme, _, given = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(given, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""

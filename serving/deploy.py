@@ -27,18 +27,21 @@ from ray.serve.exceptions import (
     ReplicaUnavailableError,
 )
 
-from rrm.types import Checkpoint, Score, Unscored, Verdict
+from rrm.types import Checkpoint, Effort, Score, Unscored, Verdict
 from serving.app import ProblemError, build_app
 from serving.middleware import note
 from serving.observe import DoorMetrics, Judged, exposition, open_log
 from serving.origin import check_origin
 from serving.replica import Judge, StreamItem
+from serving.rlhf.openrlhf import MOST_SECONDS, RewardDesk
 from serving.settings import Settings, SettingsError
 from serving.wire import (
     JudgeList,
     JudgeRequest,
     Problem,
     Refusal,
+    RewardAnswer,
+    RewardRequest,
     ScoreRequest,
     Status,
     ThoughtEvent,
@@ -57,6 +60,7 @@ class Door:
     def __init__(self, settings: Settings, replicas: Any) -> None:
         self.settings, self._replicas = settings, replicas
         self._metrics, self._log = DoorMetrics(), open_log(settings)
+        self._judges: JudgeList | None = None
         self._open = 0
         self._draining, self._idle = False, asyncio.Event()
 
@@ -103,9 +107,16 @@ class Door:
             detail = f"{type(failure).__name__} in the middle of the stream; ask again"
             yield _event(Problem(title="Cut off", status=503, detail=detail))
 
+    async def reward(
+        self, request: RewardRequest, style: str | None, effort: Effort, failed: float
+    ) -> RewardAnswer:
+        seconds = min(MOST_SECONDS, self.settings.request_timeout)
+        return await RewardDesk(self, style, effort, failed, seconds).answer(request)
+
     async def judges(self) -> JudgeList:
-        found: JudgeList = await self._ask(self._replicas.judges)
-        return found
+        if self._judges is None:  # what is served does not change
+            self._judges = await self._ask(self._replicas.judges)
+        return self._judges
 
     async def ready(self) -> Status:
         await self._ask(self._replicas.check_health)

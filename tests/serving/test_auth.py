@@ -16,6 +16,8 @@ KEYS = ("a-long-random-key", "another-long-key")
         (None, Decision.NO_KEY),
         ("", Decision.NO_KEY),
         ("Basic a-long-random-key", Decision.NO_KEY),
+        ("Basic dHJhaW5lcjphLWxvbmctcmFuZG9tLWtleQ==", Decision.ALLOW),
+        ("Basic dHJhaW5lcjp3cm9uZw==", Decision.WRONG_KEY),
         ("Bearer ", Decision.NO_KEY),
         ("Bearer wrong", Decision.WRONG_KEY),
         ("Bearer a-long-random-ke", Decision.WRONG_KEY),

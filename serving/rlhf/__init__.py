@@ -1,0 +1,1 @@
+"""The judge as a reward: what RLHF trainers call."""

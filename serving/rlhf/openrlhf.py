@@ -1,0 +1,157 @@
+"""`POST /get_reward` as OpenRLHF 0.11 posts it (`openrlhf/utils/agent.py` of its wheel).
+
+It sends one sample a post: the decoded prompt and response together, special tokens kept, and the
+prompt again. It tries five times and then loses the sample, and a null or NaN kills the training.
+So every answer is finite, and a judge that failed is told in `extra_logs`, never hidden in a score.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+from rrm.types import Effort, Message, Prompt, Score, Unscored, Verdict
+from serving.app import DoorProtocol, ProblemError
+from serving.middleware import note
+from serving.wire import JudgeRequest, RewardAnswer, RewardRequest, ScoreRequest
+
+MOST_SECONDS = 165.0
+"""the client gives up after 180"""
+SPECIAL = re.compile(
+    r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|</?s>|<(?:bos|eos|pad|start_of_turn|end_of_turn)>"
+)
+"""chat and end tokens of the common model families"""
+TAIL = re.compile(f"(?:{SPECIAL.pattern})$")
+TURN = re.compile(
+    r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>"
+    r"|<\|start_header_id\|>(system|user|assistant)<\|end_header_id\|>\n\n(.*?)<\|eot_id\|>",
+    re.DOTALL,
+)
+"""a turn of ChatML (Qwen and others) or of Llama 3"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is judged of one post."""
+
+    prompt: Prompt
+    response: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Reward:
+    """One sample's reward, from 0 to 1; failed: why there is none, and `value` is a stand-in."""
+
+    value: float
+    thinking_tokens: int = 0
+    failed: str | None = None
+
+
+class RewardDesk:
+    """Rewards posts by asking `door`. seconds: for all that one post needs.
+
+    style: None for one that scores, if the model speaks one. failed: the stand-in, 0 to 1.
+    """
+
+    def __init__(
+        self, door: DoorProtocol, style: str | None, effort: Effort, failed: float, seconds: float
+    ) -> None:
+        self.door, self.style, self.effort = door, style, effort
+        self.failed, self.until = failed, time.monotonic() + seconds
+
+    async def answer(self, request: RewardRequest) -> RewardAnswer:
+        """A finite reward for every sample."""
+        samples = zip(request.query, request.prompts, request.labels or repeat(None), strict=False)
+        rewards = await asyncio.gather(*(self._reward(*sample) for sample in samples))
+        note(kind="reward", failed=[reward.failed for reward in rewards if reward.failed])
+        values = tuple(reward.value for reward in rewards)
+        return RewardAnswer(
+            rewards=values,
+            scores=values,
+            extra_logs={
+                "judge_failed": tuple(float(reward.failed is not None) for reward in rewards),
+                "thinking_tokens": tuple(float(reward.thinking_tokens) for reward in rewards),
+            },
+        )
+
+    async def _reward(self, query: str, prompt: str, label: object) -> Reward:
+        """Waits its turn where other callers are sent away."""
+        try:
+            sample = read_sample(query, prompt, label)
+        except ValueError as fault:
+            return Reward(self.failed, failed=str(fault))
+        while (left := self.until - time.monotonic()) > 0:
+            try:
+                return value_of(await self._judge(sample, left), self.failed)
+            except ProblemError as problem:
+                if problem.problem.status not in (429, 503):
+                    return Reward(self.failed, failed=problem.problem.title)
+                await asyncio.sleep(min(0.5, left))
+        return Reward(self.failed, failed="the service was too busy")
+
+    async def _judge(self, sample: Sample, seconds: float) -> Verdict | Score | Unscored:
+        """Scored by a style that scores, else compared with its label. Raises ProblemError."""
+        judges = {info.style: info for info in (await self.door.judges()).judges}
+        scoring = [info.style for info in judges.values() if info.scores]
+        style = self.style or next(iter(scoring), None)
+        common: dict[str, Any] = {
+            "prompt": sample.prompt,
+            "style": style,
+            "effort": self.effort,
+            "timeout": seconds,
+        }
+        if style in scoring:
+            return await self.door.score(ScoreRequest(responses=(sample.response,), **common))
+        if sample.label is None:
+            raise ProblemError(422, "no label to compare with, and the style only compares", "")
+        pair = {"response_a": sample.response, "response_b": sample.label}
+        return await self.door.judge(JudgeRequest(**pair, **common))
+
+
+def read_sample(query: str, prompt: str, label: object) -> Sample:
+    """Take prompt and response apart. Raises ValueError if the query does not hold its prompt."""
+    before, found, rest = query.partition(prompt) if prompt else ("", "", "")
+    if not found or SPECIAL.sub("", before).strip():
+        raise ValueError("the query does not begin with its prompt")
+    response = _bare(rest)
+    if not response:
+        raise ValueError("the response is empty")
+    return Sample(_turns(prompt), response, label if isinstance(label, str) and label else None)
+
+
+def value_of(outcome: Verdict | Score | Unscored, stand_in: float) -> Reward:
+    """A score from 1 to 10 becomes 0 to 1; a verdict, how probably the response beats the label."""
+    tokens = outcome.usage.thinking_tokens
+    if isinstance(outcome, Unscored):
+        return Reward(stand_in, tokens, f"{outcome.reason}: {outcome.detail}")
+    if isinstance(outcome, Score):
+        return Reward((outcome.scores[0] - 1) / 9, tokens)
+    sure = outcome.probability
+    return Reward(1 - sure if outcome.preferred == "b" else sure, tokens)
+
+
+def _bare(text: str) -> str:
+    """Without special tokens at either end; those within are the judge's to neutralise."""
+    text = text.strip()
+    while match := SPECIAL.match(text):
+        text = text[match.end() :].lstrip()
+    while (last := TAIL.search(text)) is not None:
+        text = text[: last.start()].rstrip()
+    return text
+
+
+def _turns(prompt: str) -> Prompt:
+    """A templated prompt as its turns, any other as its text."""
+    turns = tuple(
+        Message(role=match[1] or match[3], content=(match[2] or match[4] or "").strip())
+        for match in TURN.finditer(prompt)
+    )
+    kept = tuple(turn for turn in turns if turn.content)
+    # A template's standing system line is no part of the question.
+    asked = kept if len(kept) > 2 else tuple(turn for turn in kept if turn.role != "system")
+    return asked or SPECIAL.sub("", prompt).strip()
