@@ -1,6 +1,7 @@
 """What the README says is so: its names import, its commands run and print what it shows."""
 
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -83,6 +84,18 @@ def test_the_service_starts_as_shown_and_curl_and_python_reach_it(service: Servi
     assert last.split()[0] == "a"
 
 
+def test_trainers_reach_the_service_as_shown(service: ServiceProcess) -> None:
+    here = service.url.removeprefix("http://")
+    [curl] = [block for block in blocks("bash") if "get_reward" in block]
+    found = json.loads(run(curl.replace("127.0.0.1:8000", here)))
+    assert found["rewards"][0] > 0.9
+    [script] = [block for block in blocks("python") if "trl" in block]
+    call = "prompts=['What is 7 * 8?'] * 2, completions=['It is 56.', 'It is 50.']"
+    script += f"\nimport asyncio\nprint(asyncio.run(reward({call})))"
+    good, bad = json.loads(run(f"python - <<'END'\n{script.replace('127.0.0.1:8000', here)}\nEND"))
+    assert good > 0 > bad
+
+
 def test_a_dataset_is_judged_as_shown(tmp_path: Path) -> None:
     [command] = [block for block in blocks("bash") if "batch" in block]
     write_rows(tmp_path / "pairs.jsonl", 8, seed=1)
@@ -104,6 +117,8 @@ def test_a_real_judge_that_cannot_be_had_is_named() -> None:
 
 @pytest.mark.parametrize("option", re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README))
 def test_every_option_exists(option: str) -> None:
+    if option == "--reward":
+        return  # OpenRLHF's: --reward.remote_url
     source = (ROOT / "serving" / "cli.py").read_text(encoding="utf-8")
     name = option.removeprefix("--").replace("-", "_")
     assert f"{name}:" in source or f'"{option}"' in source

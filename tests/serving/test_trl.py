@@ -1,0 +1,82 @@
+"""The reward for TRL: groups, messages, failures, and a real GRPOTrainer."""
+
+import asyncio
+import math
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.grpo import Watched, distances, train
+from judges import rrm
+from judges.nano import WEIGHTS
+from judges.pairwise import PairwiseJudge
+from rrm.engine import Engine
+from rrm.engines.scripted import ScriptedEngine
+from rrm.stopping import load_stopper
+from serving.process import ServiceProcess, free_port
+from serving.rlhf.trl import CloseCallReward
+
+SUM = "What is 345 + 278?"
+
+
+def nano_judge(nano: Engine) -> PairwiseJudge:
+    stopper = load_stopper(WEIGHTS, "rrm", rrm.STYLE.prompt_hash)
+    return PairwiseJudge(nano, rrm.STYLE, stopper, nano.card.ladder)
+
+
+def rewards(
+    reward: CloseCallReward, prompts: list[Any], texts: list[Any], **more: Any
+) -> list[Any]:
+    return asyncio.run(reward(prompts, texts, **more))
+
+
+def test_each_group_is_ranked_on_its_own_and_metrics_are_logged(nano: Engine) -> None:
+    logged: dict[str, float] = {}
+    other = "What is 7 * 8?"
+    found = rewards(
+        CloseCallReward(nano_judge(nano)),
+        [SUM] * 3 + [other] * 3,
+        ["It is 600.", " It is 623.", "It is 7.", "It is 56.", "Bananas.", "It is 50."],
+        log_metric=logged.__setitem__,
+        completion_ids=[],
+        trainer_state=None,
+    )
+    assert found[1] > found[0] > found[2]
+    assert sum(found[:3]) == pytest.approx(0, abs=1e-9)
+    assert found[3] > 0 > found[5]
+    assert found[4] is None
+    assert logged["closecall/unscored"] == pytest.approx(1 / 6)
+    assert logged["closecall/thinking_tokens_per_pair"] > 0
+
+
+def test_conversations_reach_a_service(service: ServiceProcess) -> None:
+    prompts = [[{"role": "user", "content": SUM}]] * 2
+    texts = [[{"role": "assistant", "content": f"It is {n}."}] for n in (623, 100)]
+    good, bad = rewards(CloseCallReward(service.url), prompts, texts)
+    assert good > 0 > bad
+
+
+def test_no_service_or_no_time_is_none_never_a_number() -> None:
+    away = CloseCallReward(f"http://127.0.0.1:{free_port()}", tries=1)
+    assert rewards(away, [SUM] * 2, ["1", "2"]) == [None, None]
+    hung = PairwiseJudge(ScriptedEngine(delay=math.inf), rrm.STYLE)
+    logged: dict[str, float] = {}
+    late = CloseCallReward(hung, seconds=0.2)
+    assert rewards(late, [SUM] * 2, ["1", "2"], log_metric=logged.__setitem__) == [None, None]
+    assert logged["closecall/unscored"] == 1.0
+
+
+def test_a_real_grpo_trainer_takes_its_rewards(nano: Engine, tmp_path: Path) -> None:
+    reward = Watched(nano_judge(nano))
+    trainer = train(reward, steps=2, seed=3, folder=str(tmp_path), warm_up=250)
+    assert [len(step) for step in reward.steps] == [32, 32]
+    logs = [log for log in trainer.state.log_history if "reward" in log]
+    assert len(logs) == 2
+    assert all("closecall/unscored" in log for log in logs)
+    given = [r for step in reward.steps for _, _, r in step]
+    assert sum(r is not None for r in given) > len(given) / 2
+    assert len(distances(reward.steps[0])) == 32
+    for _, group in groupby(reward.steps[0], key=lambda said: said[0]):
+        assert sum(r for _, _, r in group if r is not None) == pytest.approx(0, abs=1e-6)
