@@ -61,7 +61,7 @@ def test_what_is_served_is_told(service: ServiceProcess) -> None:
     assert service.http.get("/live").json() == {"status": "live"}
     assert service.http.get("/ready").json() == {"status": "ready"}
     schema = service.http.get("/openapi.json").json()
-    paths = {"/v1/judge", "/v1/score", "/v1/judges", "/live", "/ready", "/metrics"}
+    paths = {"/v1/judge", "/v1/score", "/v1/judges", "/get_reward", "/live", "/ready", "/metrics"}
     assert set(schema["paths"]) == paths
     example = schema["components"]["schemas"]["JudgeRequest"]["examples"][0]
     assert service.judge(**example).status_code == 200

@@ -1,0 +1,160 @@
+"""What callers see when things break: `python -m benchmarks.faults`.
+
+Killed replicas: 24 callers, `n` requests, 3 replicas killed, on nano. Overload: for 10 seconds five
+times the callers that there are slots and places in the queue, on a scripted engine. Drain: SIGTERM
+while requests are under way. Promised: no failure; only 200 and 429, each with Retry-After; every
+accepted request finishes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+
+from benchmarks.report import finish, machine, parser
+from judges.nano import data
+from judges.nano.calibrate import pair_of
+from serving.process import ServiceProcess
+
+CALLERS = 24
+KILLS = 3
+SLOTS = QUEUE = 4
+OVERLOAD = 5
+SERVICE = 0.05
+"""seconds of one scripted engine call"""
+SAME: dict[str, Any] = {"prompt": "?", "response_a": "x", "response_b": "y", "effort": "none"}
+
+
+def replicas(service: ServiceProcess) -> list[psutil.Process]:
+    family = psutil.Process(service.process.pid).children(recursive=True)
+    return [process for process in family if "closecall:Judge" in " ".join(process.cmdline())]
+
+
+async def callers(
+    url: str, bodies: list[dict[str, Any]], many: int, until: float | None = None
+) -> list[tuple[int, float, bool]]:
+    """Status, seconds, and whether Retry-After was there, of each answer.
+
+    With `until` (monotonic seconds) the bodies are sent again and again. 0: no answer came.
+    """
+    answers: list[tuple[int, float, bool]] = []
+    left = iter(bodies)
+
+    async def caller(http: httpx2.AsyncClient) -> None:
+        while True:
+            body = next(left, None) if until is None else bodies[0]
+            if body is None or (until is not None and time.monotonic() > until):
+                return
+            began = time.monotonic()
+            try:
+                answer = await http.post("/v1/judge", json=body)
+                status, retry = answer.status_code, "retry-after" in answer.headers
+            except httpx2.TransportError:
+                status, retry = 0, False
+            answers.append((status, time.monotonic() - began, retry))
+
+    limits = httpx2.Limits(max_connections=None)
+    async with httpx2.AsyncClient(base_url=url, timeout=120, limits=limits) as http:
+        await asyncio.gather(*(caller(http) for _ in range(many)))
+    return answers
+
+
+async def kills(service: ServiceProcess, n: int, seed: int) -> list[tuple[int, float, bool]]:
+    """`n` requests of 24 callers while three replicas are killed, one after the other."""
+    rng = random.Random(seed)
+    bodies = [pair_of(data.draw(rng)).model_dump() for _ in range(n)]
+    asking = asyncio.create_task(callers(service.url, bodies, CALLERS))
+    for _ in range(KILLS):
+        await asyncio.sleep(1.5)
+        alive = replicas(service)
+        if alive and not asking.done():
+            alive[0].kill()
+    return await asking
+
+
+async def drain(service: ServiceProcess, many: int) -> tuple[list[int], int]:
+    """SIGTERM while `many` requests are under way; their statuses and the exit code."""
+    body = {**SAME, "effort": "full"}
+    asking = asyncio.create_task(callers(service.url, [body] * many, many))
+    while True:
+        async with httpx2.AsyncClient(base_url=service.url) as http:
+            text = (await http.get("/metrics")).text
+        under_way = sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in text.splitlines()
+            if line.startswith("ray_closecall_open_requests{")
+        )
+        if under_way >= many:
+            break
+        await asyncio.sleep(0.1)
+    service.process.send_signal(signal.SIGTERM)
+    statuses = [status for status, _, _ in await asking]
+    return statuses, await asyncio.to_thread(service.process.wait, 60)
+
+
+def scripted(folder: Path, name: str, delay: float, slots: int, queue: int) -> ServiceProcess:
+    config = folder / f"{name}.toml"
+    config.write_text(
+        f'engine = "scripted"\nmodel = "delay={delay}"\n'
+        f"max_ongoing = {slots}\nmax_queued = {queue}\n"
+    )
+    return ServiceProcess(folder / f"{name}.log", "--config", str(config))
+
+
+def main() -> int:
+    args = parser(__doc__, n=300, seed=7).parse_args()
+    missed = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with ServiceProcess(folder / "log", "--replicas", "2") as service:
+            killed = asyncio.run(kills(service, args.n, args.seed))
+        with scripted(folder, "overload", SERVICE, SLOTS, QUEUE) as service:
+            quiet = asyncio.run(callers(service.url, [SAME] * 40, SLOTS))
+            flood = OVERLOAD * (SLOTS + QUEUE)
+            loaded = asyncio.run(callers(service.url, [SAME], flood, time.monotonic() + 10))
+        service = scripted(folder, "drain", 1.5, 32, 32)
+        drained, code = asyncio.run(drain(service, CALLERS))
+        service.stop()
+    found = Counter(status for status, _, _ in killed)
+    slowest = max(seconds for _, seconds, _ in killed)
+    statuses = Counter(status for status, _, _ in loaded)
+    hints = sum(retry for status, _, retry in loaded if status == 429)
+    accepted = sorted(seconds for status, seconds, _ in loaded if status == 200)
+    print(f"machine: {machine()}; model: nano (kills), scripted (the rest); seed {args.seed}")
+    print(f"{KILLS} kills, n {args.n}, {CALLERS} callers: {dict(found)}, slowest {slowest:.1f} s")
+    print(f"no overload, {SLOTS} callers: {dict(Counter(status for status, _, _ in quiet))}")
+    print(
+        f"{OVERLOAD} times overload, 10 s, {len(loaded)} answers: {dict(statuses)}, {hints} hints; "
+        f"accepted: median {accepted[len(accepted) // 2]:.2f} s, worst {accepted[-1]:.2f} s"
+    )
+    print(f"SIGTERM under {CALLERS} requests: {dict(Counter(drained))}, exit code {code}")
+    if found != {200: args.n}:
+        missed.append("a killed replica cost an answer")
+    if set(statuses) != {200, 429} or hints != statuses[429]:
+        missed.append("overload: not only 200 and 429 with Retry-After")
+    if any(status != 200 for status, _, _ in quiet):
+        missed.append("refused although there was a slot for everybody")
+    if Counter(drained) != {200: CALLERS} or code != 0:
+        missed.append("an accepted request did not finish")
+    figures = {
+        "killed": dict(found),
+        "slowest": slowest,
+        "overload": dict(statuses),
+        "drained": drained,
+        "code": code,
+    }
+    return finish(figures, missed, args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

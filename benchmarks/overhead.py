@@ -1,0 +1,135 @@
+"""What the service itself costs: `python -m benchmarks.overhead`.
+
+Side by side in one Ray Serve: our route on a scripted engine that takes no time, and a deployment
+that does nothing. Then, on nano, pairs a second of 64 callers against one; and `/get_reward` with
+256 posts of one sample at once against one after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from ray import serve
+
+from benchmarks.report import finish, interval, machine, parser
+from judges.nano import data
+from judges.nano.calibrate import pair_of
+from serving import deploy
+from serving.process import ServiceProcess, free_port
+from serving.settings import load_settings
+
+SAME: dict[str, Any] = {"prompt": "?", "response_a": "x", "response_b": "y", "effort": "none"}
+MOST_OVERHEAD = 5.0
+"""milliseconds at the median"""
+LEAST_SPEEDUP = 4.0
+CALLERS = 64
+POSTS = 256
+
+
+class NoOp:
+    async def __call__(self, request: Any) -> str:
+        await request.json()
+        return "{}"
+
+
+def side_by_side(n: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of `n` calls of our route and of the no-op, in turn."""
+    settings = load_settings(engine="scripted", port=free_port())
+    deploy.start(settings)
+    try:
+        noop: Any = serve.deployment(NoOp, ray_actor_options={"num_cpus": 0})
+        serve.run(noop.bind(), name="noop", route_prefix="/noop")
+        ours: list[float] = []
+        theirs: list[float] = []
+        with httpx2.Client(base_url=f"http://127.0.0.1:{settings.port}", timeout=60) as http:
+            for index in range(n + 50):
+                for path, found in (("/v1/judge", ours), ("/noop", theirs)):
+                    began = time.perf_counter()
+                    http.post(path, json=SAME).raise_for_status()
+                    if index >= 50:  # the first ones warm up
+                        found.append((time.perf_counter() - began) * 1000)
+    finally:
+        deploy.stop()
+    return ours, theirs
+
+
+async def rate(url: str, path: str, bodies: list[dict[str, Any]], callers: int) -> float:
+    """Answers a second with so many callers at once. Raises if one is no 200."""
+    left = iter(bodies)
+    limits = httpx2.Limits(max_connections=None)
+    async with httpx2.AsyncClient(base_url=url, timeout=300, limits=limits) as http:
+
+        async def caller() -> None:
+            for body in left:
+                (await http.post(path, json=body)).raise_for_status()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(caller() for _ in range(callers)))
+        return len(bodies) / (time.perf_counter() - began)
+
+
+def samples(n: int, seed: int) -> list[dict[str, Any]]:
+    """Posts as OpenRLHF sends them, one sample each."""
+    rng = random.Random(seed)
+    drawn = [data.draw(rng, n=1) for _ in range(n)]
+    return [
+        {"query": [f"{e.question} {e.responses[0]}"], "prompts": [e.question], "labels": [None]}
+        for e in drawn
+    ]
+
+
+def main() -> int:
+    args = parser(__doc__, n=400, seed=9).parse_args()
+    rng = random.Random(args.seed)
+    ours, theirs = side_by_side(args.n)
+    pairs = [pair_of(data.draw(rng)).model_dump() for _ in range(args.n)]
+    posts = samples(POSTS, args.seed)
+    with tempfile.TemporaryDirectory() as folder, ServiceProcess(Path(folder) / "log") as service:
+        asyncio.run(rate(service.url, "/v1/judge", pairs[:CALLERS], CALLERS))
+        one = asyncio.run(rate(service.url, "/v1/judge", pairs[: args.n // 8], 1))
+        many = asyncio.run(rate(service.url, "/v1/judge", pairs, CALLERS))
+        single = asyncio.run(rate(service.url, "/get_reward", posts[: POSTS // 4], 1))
+        flood = asyncio.run(rate(service.url, "/get_reward", posts, POSTS))
+    both = list(zip(ours, theirs, strict=True))
+
+    def more(rows: Any) -> float:
+        return float(statistics.median(o for o, _ in rows) - statistics.median(t for _, t in rows))
+
+    low, high = interval(both, more, args.seed)
+    extra = more(both)
+    p99 = statistics.quantiles(ours, n=100)[98] - statistics.quantiles(theirs, n=100)[98]
+    print(f"machine: {machine()}; model: scripted, then nano; seed {args.seed}, n {args.n}")
+    print(
+        f"median: ours {statistics.median(ours):.1f} ms, no-op {statistics.median(theirs):.1f} ms; "
+        f"more {extra:.1f} [{low:.1f}, {high:.1f}] ms; p99 more {p99:.1f} ms"
+    )
+    print(f"nano: 1 caller {one:.1f}, {CALLERS} {many:.1f} pairs/s: {many / one:.1f} times")
+    print(
+        f"/get_reward: one by one {single:.1f}, {POSTS} at once {flood:.1f} a second: "
+        f"{flood / single:.1f} times"
+    )
+    missed = []
+    if extra > MOST_OVERHEAD:
+        missed.append(f"{extra:.1f} ms more than a no-op, at most {MOST_OVERHEAD:g}")
+    if many / one < LEAST_SPEEDUP:
+        missed.append(f"{CALLERS} callers only {many / one:.1f} times one, at least 4")
+    figures = {
+        "more_ms": extra,
+        "interval": [low, high],
+        "pairs_per_second": {"1": one, str(CALLERS): many},
+        "rewards_per_second": {"1": single, str(POSTS): flood},
+        "n": args.n,
+    }
+    return finish(figures, missed, args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
