@@ -1,8 +1,9 @@
 """What the service itself costs: `python -m benchmarks.overhead`.
 
-Side by side in one Ray Serve: our route on a scripted engine that takes no time, and a deployment
-that does nothing. Then, on nano, pairs a second of 64 callers against one; and `/get_reward` with
-256 posts of one sample at once against one after the other.
+Side by side in one Ray Serve: our route on a scripted engine that takes no time, a deployment that
+does nothing, and one that asks another that does nothing, which is what Ray itself takes for two.
+Then, on nano, pairs a second of 64 callers against one; and `/get_reward` with 256 posts of one
+sample at once against one after the other.
 """
 
 from __future__ import annotations
@@ -40,25 +41,46 @@ class NoOp:
         return "{}"
 
 
-def side_by_side(n: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of `n` calls of our route and of the no-op, in turn."""
+class Front:
+    def __init__(self, behind: Any) -> None:
+        self.behind = behind
+
+    async def __call__(self, request: Any) -> str:
+        await request.json()
+        answer: str = await self.behind.nothing.remote()
+        return answer
+
+
+class Behind:
+    async def nothing(self) -> str:
+        return "{}"
+
+
+ROUTES = ("/v1/judge", "/noop", "/two")
+
+
+def side_by_side(n: int) -> dict[str, list[float]]:
+    """Milliseconds of `n` calls of each of ROUTES, in turn."""
     settings = load_settings(engine="scripted", port=free_port())
     deploy.start(settings)
     try:
-        noop: Any = serve.deployment(NoOp, ray_actor_options={"num_cpus": 0})
+        light = {"num_cpus": 0}
+        noop: Any = serve.deployment(NoOp, ray_actor_options=light)
+        front: Any = serve.deployment(Front, ray_actor_options=light)
+        behind: Any = serve.deployment(Behind, ray_actor_options=light)
         serve.run(noop.bind(), name="noop", route_prefix="/noop")
-        ours: list[float] = []
-        theirs: list[float] = []
+        serve.run(front.bind(behind.bind()), name="two", route_prefix="/two")
+        found: dict[str, list[float]] = {path: [] for path in ROUTES}
         with httpx2.Client(base_url=f"http://127.0.0.1:{settings.port}", timeout=60) as http:
             for index in range(n + 50):
-                for path, found in (("/v1/judge", ours), ("/noop", theirs)):
+                for path in ROUTES:
                     began = time.perf_counter()
                     http.post(path, json=SAME).raise_for_status()
                     if index >= 50:  # the first ones warm up
-                        found.append((time.perf_counter() - began) * 1000)
+                        found[path].append((time.perf_counter() - began) * 1000)
     finally:
         deploy.stop()
-    return ours, theirs
+    return found
 
 
 async def rate(url: str, path: str, bodies: list[dict[str, Any]], callers: int) -> float:
@@ -89,7 +111,8 @@ def samples(n: int, seed: int) -> list[dict[str, Any]]:
 def main() -> int:
     args = parser(__doc__, n=400, seed=9).parse_args()
     rng = random.Random(args.seed)
-    ours, theirs = side_by_side(args.n)
+    found = side_by_side(args.n)
+    ours, theirs, two = (found[path] for path in ROUTES)
     pairs = [pair_of(data.draw(rng)).model_dump() for _ in range(args.n)]
     posts = samples(POSTS, args.seed)
     with tempfile.TemporaryDirectory() as folder, ServiceProcess(Path(folder) / "log") as service:
@@ -111,6 +134,8 @@ def main() -> int:
         f"median: ours {statistics.median(ours):.1f} ms, no-op {statistics.median(theirs):.1f} ms; "
         f"more {extra:.1f} [{low:.1f}, {high:.1f}] ms; p99 more {p99:.1f} ms"
     )
+    ray = statistics.median(two) - statistics.median(theirs)
+    print(f"of that, a no-op that asks a no-op takes {ray:.1f} ms; ours {extra - ray:.1f} ms")
     print(f"nano: 1 caller {one:.1f}, {CALLERS} {many:.1f} pairs/s: {many / one:.1f} times")
     print(
         f"/get_reward: one by one {single:.1f}, {POSTS} at once {flood:.1f} a second: "
@@ -124,6 +149,7 @@ def main() -> int:
     figures = {
         "more_ms": extra,
         "interval": [low, high],
+        "second_no_op_ms": ray,
         "pairs_per_second": {"1": one, str(CALLERS): many},
         "rewards_per_second": {"1": single, str(POSTS): flood},
         "n": args.n,
