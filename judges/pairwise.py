@@ -154,6 +154,8 @@ class _Call:
         for goal in self.goals:
             if self._sure(reading, index):
                 return self._decide(reading, index, StopReason.MARGIN)
+            if goal == 0:  # no thought is allowed: there is nothing new to read
+                break
             await self.chains.grow(goal, self.watch)
             if self.chains.length > 0:
                 index += 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Protocol
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from rrm.types import Effort, Outcome, Score, ScoreOutcome, Unscored, Verdict
+from rrm.types import Outcome, Score, ScoreOutcome, Unscored, Verdict
 from serving.middleware import BodyLimit, Guard, Record, Recorder, problem_response
 from serving.settings import Settings
 from serving.wire import (
@@ -18,6 +19,7 @@ from serving.wire import (
     JudgeRequest,
     Problem,
     RewardAnswer,
+    RewardOptions,
     RewardRequest,
     ScoreRequest,
     Status,
@@ -41,16 +43,17 @@ class DoorProtocol(Recorder, Protocol):
     async def judge(self, request: JudgeRequest) -> Verdict | Unscored: ...
     async def stream(self, request: JudgeRequest) -> AsyncIterator[str]: ...
     async def score(self, request: ScoreRequest) -> Score | Unscored: ...
-    async def reward(
-        self, request: RewardRequest, style: str | None, effort: Effort, failed: float
-    ) -> RewardAnswer: ...
+    async def reward(self, request: RewardRequest, options: RewardOptions) -> RewardAnswer: ...
     async def judges(self) -> JudgeList: ...
     async def ready(self) -> Status: ...
     async def metrics(self) -> str: ...
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
+    status: {
+        "description": text,
+        "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+    }
     for status, text in {
         400: "The body is no JSON.",
         401: "No API key, or a wrong one.",
@@ -66,7 +69,18 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The outcome; with `stream`, server-sent events that end with it.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "required": ["event", "data"],
+                    "properties": {
+                        "event": {"enum": ["thought", "checkpoint", "outcome", "problem"]},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                    },
+                }
+            }
+        },
     }
 }
 
@@ -80,35 +94,31 @@ def build_app(settings: Settings, door: DoorProtocol) -> FastAPI:
         responses=PROBLEMS,
     )
 
-    @app.post("/v1/judge", response_model=Outcome, responses=STREAM)
+    # The Guard decides; this only tells it in the OpenAPI document.
+    key = [Depends(HTTPBearer(auto_error=False))] if settings.api_keys else []
+
+    @app.post("/v1/judge", response_model=Outcome, responses=STREAM, dependencies=key)
     async def judge(request: JudgeRequest) -> Any:
         """Which of two responses is better, how sure the judge is, and what that cost."""
         if request.stream:
             return StreamingResponse(await door.stream(request), media_type="text/event-stream")
         return await door.judge(request)
 
-    @app.post("/v1/score", response_model=ScoreOutcome)
+    @app.post("/v1/score", response_model=ScoreOutcome, dependencies=key)
     async def score(request: ScoreRequest) -> Any:
         """How good each of one or more responses is, from 1 to 10 (style grm)."""
         return await door.score(request)
 
-    @app.post("/get_reward")
+    @app.post("/get_reward", dependencies=key)
     async def get_reward(
-        request: RewardRequest,
-        style: Annotated[
-            str | None, Query(description="default: grm, if the model speaks it")
-        ] = None,
-        effort: Effort = "adaptive",
-        failed: Annotated[
-            float, Query(ge=0, le=1, description="stand-in where judging failed")
-        ] = 0.5,
+        request: RewardRequest, options: Annotated[RewardOptions, Query()]
     ) -> RewardAnswer:
         """OpenRLHF's remote reward (`--reward.remote_url http://HOST:PORT/get_reward`): a score
         from 0 to 1 for each response, or, in a style that only compares, how probably it beats
         its label. `failed` is the stand-in where judging failed, which `extra_logs` tells."""
-        return await door.reward(request, style, effort, failed)
+        return await door.reward(request, options)
 
-    @app.get("/v1/judges")
+    @app.get("/v1/judges", dependencies=key)
     async def judges() -> JudgeList:
         """The styles this service can be asked in, and the model behind them."""
         return await door.judges()
@@ -123,7 +133,7 @@ def build_app(settings: Settings, door: DoorProtocol) -> FastAPI:
         """A judge is loaded and answers."""
         return await door.ready()
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @app.get("/metrics", response_class=PlainTextResponse, dependencies=key)
     async def metrics() -> str:
         """Prometheus' text format: ours (`ray_closecall_`) and Ray Serve's (`ray_serve_`)."""
         return await door.metrics()
@@ -139,9 +149,10 @@ def build_app(settings: Settings, door: DoorProtocol) -> FastAPI:
     @app.exception_handler(StarletteHTTPException)
     async def on_http(_: Request, failure: StarletteHTTPException) -> Response:
         detail = f"{failure.detail}; GET /openapi.json lists the routes"
-        return problem_response(
-            Problem(title=str(failure.detail), status=failure.status_code, detail=detail)
-        )
+        problem = Problem(title=str(failure.detail), status=failure.status_code, detail=detail)
+        answer = problem_response(problem)
+        answer.headers.update(failure.headers or {})
+        return answer
 
     # The last one added is the first that a request meets.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)

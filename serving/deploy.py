@@ -27,7 +27,7 @@ from ray.serve.exceptions import (
     ReplicaUnavailableError,
 )
 
-from rrm.types import Checkpoint, Effort, Score, Unscored, Verdict
+from rrm.types import Checkpoint, Score, Unscored, Verdict
 from serving.app import ProblemError, build_app
 from serving.middleware import note
 from serving.observe import DoorMetrics, Judged, exposition, open_log
@@ -41,6 +41,7 @@ from serving.wire import (
     Problem,
     Refusal,
     RewardAnswer,
+    RewardOptions,
     RewardRequest,
     ScoreRequest,
     Status,
@@ -107,11 +108,9 @@ class Door:
             detail = f"{type(failure).__name__} in the middle of the stream; ask again"
             yield _event(Problem(title="Cut off", status=503, detail=detail))
 
-    async def reward(
-        self, request: RewardRequest, style: str | None, effort: Effort, failed: float
-    ) -> RewardAnswer:
+    async def reward(self, request: RewardRequest, options: RewardOptions) -> RewardAnswer:
         seconds = min(MOST_SECONDS, self.settings.request_timeout)
-        return await RewardDesk(self, style, effort, failed, seconds).answer(request)
+        return await RewardDesk(self, options, seconds).answer(request)
 
     async def judges(self) -> JudgeList:
         if self._judges is None:  # what is served does not change

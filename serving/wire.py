@@ -33,8 +33,12 @@ Question = Annotated[
 ]
 Response = Annotated[Text, Field(description="one response, as it was written")]
 ThinkingLimit = Annotated[
-    int | None, Field(ge=0, le=1_000_000, description="for both orders together")
+    int | None, Field(ge=0, le=1_000_000, strict=True, description="for both orders together")
 ]
+
+
+SHORTEST = 0.5
+"""seconds; with less, no answer could come back in time"""
 
 
 class _Request(BaseModel):
@@ -47,10 +51,11 @@ class _Request(BaseModel):
         "full: whole chains",
     )
     max_thinking_tokens: ThinkingLimit = None
-    return_chain: bool = Field(False, description="send the chain of thought back")
+    return_chain: bool = Field(False, strict=True, description="send the chain of thought back")
     timeout: float | None = Field(
         None,
-        gt=0,
+        ge=SHORTEST,
+        strict=True,
         le=3600,
         description="seconds; when they are over, a pair gets the verdict of its last checkpoint",
     )
@@ -78,6 +83,7 @@ class JudgeRequest(_Request):
     response_b: Response
     stream: bool = Field(
         False,
+        strict=True,
         description="answer with server-sent events: `thought`, `checkpoint`, then `outcome`; "
         "or `problem` if no outcome can follow",
     )
@@ -135,6 +141,16 @@ class RewardRequest(BaseModel):
         ):
             raise ValueError("query, prompts and labels must be of one length")
         return self
+
+
+class RewardOptions(BaseModel):
+    """How samples are rewarded: in the URL, since the trainer writes the body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    style: str | None = Field(None, description="default: grm, if the model speaks it")
+    effort: Effort = "adaptive"
+    failed: float = Field(0.5, ge=0, le=1, description="stand-in where judging failed")
 
 
 class RewardAnswer(BaseModel):

@@ -14,10 +14,17 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
-from rrm.types import Effort, Message, Prompt, Score, Unscored, Verdict
+from rrm.types import Message, Prompt, Score, Unscored, Verdict
 from serving.app import DoorProtocol, ProblemError
 from serving.middleware import note
-from serving.wire import JudgeRequest, RewardAnswer, RewardRequest, ScoreRequest
+from serving.wire import (
+    SHORTEST,
+    JudgeRequest,
+    RewardAnswer,
+    RewardOptions,
+    RewardRequest,
+    ScoreRequest,
+)
 
 MOST_SECONDS = 165.0
 """the client gives up after 180"""
@@ -55,14 +62,12 @@ class Reward:
 class RewardDesk:
     """Rewards posts by asking `door`. seconds: for all that one post needs.
 
-    style: None for one that scores, if the model speaks one. failed: the stand-in, 0 to 1.
+    Without a style in the options it takes one that scores, if the model speaks one.
     """
 
-    def __init__(
-        self, door: DoorProtocol, style: str | None, effort: Effort, failed: float, seconds: float
-    ) -> None:
-        self.door, self.style, self.effort = door, style, effort
-        self.failed, self.until = failed, time.monotonic() + seconds
+    def __init__(self, door: DoorProtocol, options: RewardOptions, seconds: float) -> None:
+        self.door, self.options = door, options
+        self.until = time.monotonic() + seconds
 
     async def answer(self, request: RewardRequest) -> RewardAnswer:
         """A finite reward for every sample."""
@@ -84,33 +89,34 @@ class RewardDesk:
         try:
             sample = read_sample(query, prompt, label)
         except ValueError as fault:
-            return Reward(self.failed, failed=str(fault))
-        while (left := self.until - time.monotonic()) > 0:
+            return Reward(self.options.failed, failed=str(fault))
+        while (left := self.until - time.monotonic()) > SHORTEST:
             try:
-                return value_of(await self._judge(sample, left), self.failed)
+                return value_of(await self._judge(sample, left), self.options.failed)
             except ProblemError as problem:
                 if problem.problem.status not in (429, 503):
-                    return Reward(self.failed, failed=problem.problem.title)
+                    return Reward(self.options.failed, failed=problem.problem.title)
                 await asyncio.sleep(min(0.5, left))
-        return Reward(self.failed, failed="the service was too busy")
+        return Reward(self.options.failed, failed="the service was too busy")
 
     async def _judge(self, sample: Sample, seconds: float) -> Verdict | Score | Unscored:
         """Scored by a style that scores, else compared with its label. Raises ProblemError."""
         judges = {info.style: info for info in (await self.door.judges()).judges}
         scoring = [info.style for info in judges.values() if info.scores]
-        style = self.style or next(iter(scoring), None)
+        style = self.options.style or next(iter(scoring), None)
         common: dict[str, Any] = {
             "prompt": sample.prompt,
             "style": style,
-            "effort": self.effort,
+            "effort": self.options.effort,
             "timeout": seconds,
         }
         if style in scoring:
             return await self.door.score(ScoreRequest(responses=(sample.response,), **common))
         if sample.label is None:
             raise ProblemError(422, "no label to compare with, and the style only compares", "")
-        pair = {"response_a": sample.response, "response_b": sample.label}
-        return await self.door.judge(JudgeRequest(**pair, **common))
+        return await self.door.judge(
+            JudgeRequest(response_a=sample.response, response_b=sample.label, **common)
+        )
 
 
 def read_sample(query: str, prompt: str, label: object) -> Sample:

@@ -134,6 +134,7 @@ def test_no_thought_beyond_the_limit(limit: int, effort: str) -> None:
     assert found.usage.thinking_tokens <= limit
     assert found.usage.thinking_tokens >= min(limit - 1, 128)
     assert found.reason is StopReason.BUDGET
+    assert len({point.thinking_tokens for point in found.path}) == len(found.path)
 
 
 def test_a_trace_reads_every_checkpoint_and_changes_nothing_else() -> None:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from serving.app import build_app
 from serving.auth import Decision, decide
+from serving.settings import load_settings
 
 KEYS = ("a-long-random-key", "another-long-key")
 
@@ -31,9 +33,29 @@ def test_every_route_is_closed_without_a_right_key(
     assert decide(path, header, KEYS) is expected
 
 
-def test_only_the_probes_are_open() -> None:
-    assert decide("/live", None, KEYS) is Decision.ALLOW
-    assert decide("/ready", None, KEYS) is Decision.ALLOW
+OPEN_OR_CLOSED = {
+    "/v1/judge": "closed",
+    "/v1/score": "closed",
+    "/get_reward": "closed",
+    "/v1/judges": "closed",
+    "/metrics": "closed",
+    "/live": "open",
+    "/ready": "open",
+    "/docs": "closed",
+    "/docs/oauth2-redirect": "closed",
+    "/redoc": "closed",
+    "/openapi.json": "closed",
+}
+
+
+def test_every_route_there_is_has_its_row() -> None:
+    """A new route fails here until somebody decided who may call it."""
+    app = build_app(load_settings(api_keys=list(KEYS)), None)  # type: ignore[arg-type]
+    found = {
+        path: "open" if decide(path, None, KEYS) is Decision.ALLOW else "closed"
+        for path in (getattr(route, "path") for route in app.routes)
+    }
+    assert found == OPEN_OR_CLOSED
 
 
 def test_without_keys_everything_is_open() -> None:
