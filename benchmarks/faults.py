@@ -82,24 +82,25 @@ async def kills(service: ServiceProcess, n: int, seed: int) -> list[tuple[int, f
     return await asking
 
 
-async def drain(service: ServiceProcess, many: int) -> tuple[list[int], int]:
-    """SIGTERM while `many` requests are under way; their statuses and the exit code."""
+async def drain(service: ServiceProcess, many: int) -> tuple[list[int], int, int]:
+    """SIGTERM while `many` requests are under way; their statuses, `/ready`'s, the exit code."""
     body = {**SAME, "effort": "full"}
     asking = asyncio.create_task(callers(service.url, [body] * many, many))
-    while True:
-        async with httpx2.AsyncClient(base_url=service.url) as http:
-            text = (await http.get("/metrics")).text
-        under_way = sum(
-            float(line.rsplit(" ", 1)[1])
-            for line in text.splitlines()
-            if line.startswith("ray_closecall_open_requests{")
-        )
-        if under_way >= many:
-            break
-        await asyncio.sleep(0.1)
-    service.process.send_signal(signal.SIGTERM)
+    async with httpx2.AsyncClient(base_url=service.url) as http:
+        under_way = 0.0
+        while under_way < many:
+            await asyncio.sleep(0.1)
+            under_way = sum(
+                float(line.rsplit(" ", 1)[1])
+                for line in (await http.get("/metrics")).text.splitlines()
+                if line.startswith("ray_closecall_open_requests{")
+            )
+        service.process.send_signal(signal.SIGTERM)
+        ready = 200
+        while ready == 200 and not asking.done():
+            ready = (await http.get("/ready")).status_code
     statuses = [status for status, _, _ in await asking]
-    return statuses, await asyncio.to_thread(service.process.wait, 60)
+    return statuses, ready, await asyncio.to_thread(service.process.wait, 60)
 
 
 def scripted(folder: Path, name: str, delay: float, slots: int, queue: int) -> ServiceProcess:
@@ -123,7 +124,7 @@ def main() -> int:
             flood = OVERLOAD * (SLOTS + QUEUE)
             loaded = asyncio.run(callers(service.url, [SAME], flood, time.monotonic() + 10))
         service = scripted(folder, "drain", 1.5, 32, 32)
-        drained, code = asyncio.run(drain(service, CALLERS))
+        drained, ready, code = asyncio.run(drain(service, CALLERS))
         service.stop()
     found = Counter(status for status, _, _ in killed)
     slowest = max(seconds for _, seconds, _ in killed)
@@ -137,15 +138,17 @@ def main() -> int:
         f"{OVERLOAD} times overload, 10 s, {len(loaded)} answers: {dict(statuses)}, {hints} hints; "
         f"accepted: median {accepted[len(accepted) // 2]:.2f} s, worst {accepted[-1]:.2f} s"
     )
-    print(f"SIGTERM under {CALLERS} requests: {dict(Counter(drained))}, exit code {code}")
+    print(
+        f"SIGTERM under {CALLERS} requests: {dict(Counter(drained))}, /ready {ready}, exit {code}"
+    )
     if found != {200: args.n}:
         missed.append("a killed replica cost an answer")
     if set(statuses) != {200, 429} or hints != statuses[429]:
         missed.append("overload: not only 200 and 429 with Retry-After")
     if any(status != 200 for status, _, _ in quiet):
         missed.append("refused although there was a slot for everybody")
-    if Counter(drained) != {200: CALLERS} or code != 0:
-        missed.append("an accepted request did not finish")
+    if Counter(drained) != {200: CALLERS} or ready != 503 or code != 0:
+        missed.append("SIGTERM: an accepted request did not finish, or /ready was no 503")
     figures = {
         "killed": dict(found),
         "slowest": slowest,

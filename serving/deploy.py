@@ -27,6 +27,7 @@ from ray.serve.exceptions import (
     ReplicaUnavailableError,
 )
 
+from rrm.engine import EngineError
 from rrm.types import Checkpoint, Score, Unscored, Verdict
 from serving.app import ProblemError, build_app
 from serving.middleware import note
@@ -118,7 +119,11 @@ class Door:
         return self._judges
 
     async def ready(self) -> Status:
-        await self._ask(self._replicas.check_health)
+        try:
+            await self._ask(self._replicas.check_health)
+        except EngineError as failure:
+            detail = f"{failure}; the replica is being replaced"
+            raise ProblemError(503, "Not ready", detail, 5) from None
         return Status(status="ready")
 
     async def metrics(self) -> str:

@@ -104,14 +104,17 @@ class ScriptedEngine:
             raise EngineError(str(self.fault)) from self.fault
 
 
-FAULTS = ("error", "flaky", "hang", "garbage", "nan")
+FAULTS = ("error", "flaky", "breaks", "hang", "garbage", "nan")
+WEARS = 20
+"""calls after which an engine that breaks is broken"""
 
 
 def scripted(options: str) -> ScriptedEngine:
     """The engine of `scripted:OPTIONS`, such as `scripted:delay=0.05,fault=hang`.
 
     delay: seconds each call takes. fault: error (every call fails), flaky (one in three does),
-    hang (no call ends), garbage (labels hold no probability and the text says nothing), nan.
+    breaks (the first WEARS calls work, then none), hang (no call ends), garbage (labels hold no
+    probability and the text says nothing), nan.
     Raises ValueError for anything else.
     """
     known = dict(option.partition("=")[::2] for option in options.split(",") if option)
@@ -124,8 +127,8 @@ def scripted(options: str) -> ScriptedEngine:
     probe = {"garbage": _no_mass, "nan": _nan}.get(fault or "", always_even)
     seconds = math.inf if fault == "hang" else float(delay)
     failing = RuntimeError("scripted to fail") if fault == "error" else None
-    kind = FlakyEngine if fault == "flaky" else ScriptedEngine
-    return kind([text], probe, delay=seconds, fault=failing)
+    kinds = {"flaky": FlakyEngine, "breaks": BreakingEngine}
+    return kinds.get(fault or "", ScriptedEngine)([text], probe, delay=seconds, fault=failing)
 
 
 class FlakyEngine(ScriptedEngine):
@@ -135,6 +138,18 @@ class FlakyEngine(ScriptedEngine):
         await super()._turn()
         if random.random() < 1 / 3:
             raise EngineError("scripted to fail now and then")
+
+
+class BreakingEngine(ScriptedEngine):
+    """Works for WEARS calls."""
+
+    calls = 0
+
+    async def _turn(self) -> None:
+        self.calls += 1
+        if self.calls > WEARS:
+            self.fault = RuntimeError("scripted to break")
+        await super()._turn()
 
 
 def _no_mass(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ MAX_PREFILL = 16_384
 """tokens of one prefill pass"""
 FAILURES = 3
 """in a row, after which the engine calls itself broken"""
+STUCK = 120.0
+"""seconds of one forward pass, after which it calls itself hung"""
 
 
 @dataclass(eq=False)
@@ -106,6 +109,8 @@ class TransformersEngine:
         self._pieces: dict[int, str] = {}
         self._failures = 0
         """in a row"""
+        self._pass_began: float | None = None
+        """monotonic seconds; None while there is nothing to do"""
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
@@ -156,6 +161,9 @@ class TransformersEngine:
             raise EngineError("the engine is closed")
         if self._failures >= FAILURES:
             raise EngineError(f"the engine failed {self._failures} times in a row")
+        began = self._pass_began
+        if began is not None and time.monotonic() - began > STUCK:
+            raise EngineError(f"the engine hangs: one pass has taken over {STUCK:g} s")
 
     def close(self) -> None:
         self._jobs.put(None)
@@ -233,6 +241,7 @@ class TransformersEngine:
     def _collect(self, readings: list[_Reading], growing: list[_Growing]) -> bool:
         """Take what has been queued; wait if there is nothing else to do. False to stop."""
         idle = not readings and not growing
+        self._pass_began = None
         while True:
             try:
                 job = self._jobs.get(block=idle)
@@ -249,6 +258,7 @@ class TransformersEngine:
                 _finish(job.done, None)
         readings[:] = [job for job in readings if not job.done.cancelled()]
         growing[:] = [job for job in growing if not job.done.cancelled()]
+        self._pass_began = time.monotonic()
         return True
 
     @torch.inference_mode()
@@ -305,6 +315,7 @@ class TransformersEngine:
         last = torch.tensor([max(0, len(new) - 1) for new in extra], device=self.device)
         # Only the columns some row ends in: logits of a whole prefill would not fit in memory.
         kept, column = torch.unique(last, return_inverse=True)
+        self._pass_began = time.monotonic()
         output = self.model(
             input_ids=ids.to(self.device),
             attention_mask=mask.to(self.device),
@@ -347,6 +358,7 @@ class TransformersEngine:
             grown = torch.tensor([[token is not None] for token in tokens])
             batch.mask = torch.cat([batch.mask, grown], dim=1)
             positions = torch.tensor([[max(0, len(job.chain.tokens) - 1)] for job in batch.rows])
+            self._pass_began = time.monotonic()
             output = self.model(
                 input_ids=new.to(self.device),
                 attention_mask=batch.mask.long().to(self.device),

@@ -4,6 +4,7 @@ nothing, sampling is seeded, callers may leave."""
 import asyncio
 import math
 import random
+import threading
 
 import pytest
 import torch
@@ -183,3 +184,29 @@ def test_a_failing_pass_fails_its_callers_and_no_others(
     grow(nano, [chain], 5)
     assert len(chain.ids) == 5
     asyncio.run(nano.check())
+
+
+def test_a_hanging_pass_is_noticed(
+    nano: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = threading.Event()
+    model = nano.model
+
+    def hanging(*args: object, **named: object) -> object:
+        hold.wait(60)
+        return model(*args, **named)
+
+    async def hang() -> None:
+        task = asyncio.ensure_future(nano.extend([Growth(chains(nano, 1)[0], 2, None)]))
+        with pytest.raises(EngineError, match="hangs"):
+            while True:
+                await asyncio.sleep(0.01)
+                await nano.check()
+        hold.set()
+        await task
+        await nano.check()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(nano, "model", hanging)
+        patched.setattr("rrm.engines.transformers.STUCK", 0.2)
+        asyncio.run(asyncio.wait_for(hang(), 50))

@@ -1,0 +1,81 @@
+"""What callers get when an engine fails, breaks, or has to stop: never a made-up score."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.faults import SAME, drain, replicas, scripted
+from judges import grm, rrm
+from judges.pairwise import Asked, PairwiseJudge
+from judges.pointwise import PointwiseJudge
+from rrm.engine import open_engine
+from rrm.types import Candidates, Effort, Pair, Unscored
+from serving.process import ServiceProcess
+
+EFFORTS: tuple[Effort, ...] = ("none", "adaptive", "full")
+PAIR = Pair(prompt="?", response_a="x", response_b="y")
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize(
+    ("fault", "reasons"),
+    [
+        ("error", {"engine_error"}),
+        ("nan", {"engine_error"}),
+        ("garbage", {"unparseable", "truncated"}),
+    ],
+)
+def test_a_failing_engine_is_never_a_score(fault: str, reasons: set[str], effort: Effort) -> None:
+    engine = open_engine(f"scripted:fault={fault}")
+    pairwise, pointwise = PairwiseJudge(engine, rrm.STYLE), PointwiseJudge(engine, grm.STYLE)
+    candidates = Candidates(prompt="?", responses=("x", "y"))
+    for found in (
+        asyncio.run(pairwise.judge(PAIR, Asked(effort))),
+        asyncio.run(pointwise.score(candidates, Asked(effort))),
+    ):
+        assert isinstance(found, Unscored)
+        assert found.reason in reasons
+        assert found.detail
+
+
+def test_a_flaky_engine_costs_only_the_calls_it_fails() -> None:
+    judge = PairwiseJudge(open_engine("scripted:fault=flaky"), rrm.STYLE)
+
+    async def many() -> set[str]:
+        found = await asyncio.gather(*(judge.judge(PAIR) for _ in range(200)))
+        return {str(outcome.reason) for outcome in found}
+
+    assert asyncio.run(many()) == {"engine_error", "chains_ended"}
+
+
+@pytest.fixture
+def breaking(tmp_path: Path) -> Iterator[ServiceProcess]:
+    """An engine that works for a while, in one replica."""
+    config = tmp_path / "closecall.toml"
+    config.write_text('engine = "scripted"\nmodel = "fault=breaks"\n')
+    with ServiceProcess(tmp_path / "log", "--config", str(config)) as running:
+        yield running
+
+
+def test_a_broken_engine_is_told_and_replaced(breaking: ServiceProcess) -> None:
+    [before] = replicas(breaking)
+    kinds = [breaking.judge(**SAME).json()["kind"] for _ in range(30)]
+    assert kinds == ["verdict"] * 10 + ["unscored"] * 20  # two calls each
+    assert breaking.http.get("/live").status_code == 200
+    refused = breaking.http.get("/ready")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert "scripted to break" in refused.json()["detail"]
+    for _ in range(300):
+        if breaking.http.get("/ready").status_code == 200:
+            break
+        time.sleep(0.2)
+    assert breaking.judge(**SAME).json()["kind"] == "verdict"
+    assert before.pid not in {process.pid for process in replicas(breaking)}
+
+
+def test_sigterm_lets_what_was_accepted_finish(tmp_path: Path) -> None:
+    service = scripted(tmp_path, "drain", delay=1.0, slots=8, queue=8)
+    assert asyncio.run(drain(service, 12)) == ([200] * 12, 503, 0)
