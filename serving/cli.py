@@ -191,6 +191,40 @@ def batch(
 
 @cli.command()
 @says_why
+def doctor(
+    model: Model = None,
+    style: StyleName = None,
+    device: Device = None,
+    prompt_file: PromptFile = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Your own pairs, JSONL or CSV; else plain arithmetic.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="The most a chain may think here.")] = 512,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Write the figures.")] = None,
+) -> None:
+    """Say what is installed and what would run, and probe ten pairs.
+
+    Exits 0 if the style reads the model, 2 if nothing would run, 3 if the style does not read it.
+    """
+    import json
+
+    from serving.doctor import examine, known_pairs, pairs_of
+    from serving.rows import read_dataset
+
+    settings = load_settings(
+        config, model=model, style=style, device=device, prompt_file=prompt_file
+    )
+    pairs = known_pairs() if data is None else pairs_of(read_dataset(data).rows)
+    figures, reads = examine(Console(highlight=False), settings, pairs, tokens)
+    if as_json is not None:
+        as_json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if not reads:
+        raise typer.Exit(UNSCORED_EXIT)
+
+
+@cli.command()
+@says_why
 def demo() -> None:
     """Start the service on the bundled judge, judge ten pairs over REST, stop it."""
     from serving.demo import run

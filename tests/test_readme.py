@@ -105,6 +105,13 @@ def test_a_dataset_is_judged_as_shown(tmp_path: Path) -> None:
     assert (tmp_path / "outcomes.jsonl.summary.json").is_file()
 
 
+def test_the_doctor_examines_as_shown() -> None:
+    [command] = [block for block in blocks("bash") if "doctor" in block]
+    printed = run(command)
+    for said in ("label mass", "written verdicts understood", "orders disagree"):
+        assert said in printed
+
+
 def test_a_real_judge_that_cannot_be_had_is_named() -> None:
     """No hub and no GPU here: the command gets as far as saying so."""
     [command] = re.findall(r"^closecall serve .*", README, re.MULTILINE)
