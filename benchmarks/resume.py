@@ -1,7 +1,8 @@
 """A batch killed again and again ends with the same bytes: `python -m benchmarks.resume`.
 
 Judges `n` nano rows without interruption, then again with SIGKILL at `--kills` random moments, and
-compares the two files. Rows judged twice are those a kill took before they were written.
+compares the two files. Rows judged twice are those a kill took before they were written: what was
+under way, and what waited for an earlier row.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 
 from benchmarks.report import finish, machine, parser
 from judges.nano import data
+from rrm.types import Pair, Unscored, Verdict
+from serving.batch import LocalJudge
+from serving.cli import cli
 
 
 def write_rows(path: Path, n: int, seed: int) -> None:
@@ -29,25 +33,49 @@ def write_rows(path: Path, n: int, seed: int) -> None:
             file.write(json.dumps({**row, "label": "ab"[example.better]}) + "\n")
 
 
+COUNTING = "from benchmarks.resume import counting; counting()"
+
+
+def counting() -> None:
+    """`closecall` with a line in the file of its first word for every pair that was judged."""
+    judged = Path(sys.argv.pop(1)).open("a", encoding="utf-8")  # noqa: SIM115 until killed
+    judge = LocalJudge.judge
+
+    async def counted(self: LocalJudge, pair: Pair) -> Verdict | Unscored:
+        outcome = await judge(self, pair)
+        judged.write(json.dumps(pair.model_dump()) + "\n")
+        judged.flush()
+        return outcome
+
+    LocalJudge.judge = counted  # type: ignore[method-assign]
+    cli()
+
+
 def command(source: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "serving.cli", "batch", str(source), "-o", str(out)]
+    words = [f"{out}.judged", "batch", str(source), "-o", str(out)]
+    return [sys.executable, "-c", COUNTING, *words]
 
 
 def lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def killed(source: Path, out: Path, rows: int, kills: int, rng: random.Random) -> list[int]:
-    """Run to the end, killed at `kills` random moments; returns the finished rows at each."""
+def killed(source: Path, out: Path, life: float, kills: int, rng: random.Random) -> list[int]:
+    """Run to the end, killed `kills` times; returns the finished rows at each.
+
+    A kill comes up to `life` seconds after the first pair of its run was judged.
+    """
     found: list[int] = []
-    goals = sorted(rng.randrange(rows) for _ in range(kills))
-    for goal in goals:
+    judged = Path(f"{out}.judged")
+    for _ in range(kills):
+        begun = lines(judged)
         with subprocess.Popen(command(source, out), stdout=subprocess.DEVNULL) as process:
-            while lines(out) < goal and process.poll() is None:
+            while lines(judged) == begun and process.poll() is None:
                 time.sleep(0.005)
-            time.sleep(rng.uniform(0, 0.5))
+            time.sleep(rng.uniform(0, life))
+            if process.poll() is None:
+                found.append(lines(out))
             process.kill()
-        found.append(lines(out))
     subprocess.run(command(source, out), check=True, stdout=subprocess.DEVNULL)
     return found
 
@@ -60,15 +88,23 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         source, whole, torn = (Path(folder) / name for name in ("in.jsonl", "whole", "torn"))
         write_rows(source, given.n, given.seed)
+        began = time.monotonic()
         subprocess.run(command(source, whole), check=True, stdout=subprocess.DEVNULL)
-        found = killed(source, torn, given.n, given.kills, rng)
+        life = (time.monotonic() - began) / given.kills
+        found = killed(source, torn, life, given.kills, rng)
         same = whole.read_bytes() == torn.read_bytes()
+        twice = lines(Path(f"{torn}.judged")) - given.n
         summaries = [Path(f"{path}.summary.json").read_bytes() for path in (whole, torn)]
     print(f"rows finished at each kill: {found}")
     print(f"machine: {machine()}; model: nano, float64; seed {given.seed}, n {given.n} rows")
-    print(f"killed {given.kills} times; bytes equal: {same}; summaries: {len(set(summaries)) == 1}")
+    print(f"killed {len(found)} times; bytes equal: {same}; summaries: {len(set(summaries)) == 1}")
+    print(f"rows judged twice: {twice}, {twice / max(1, len(found)):.1f} a kill")
     missed = [] if same and len(set(summaries)) == 1 else ["the files differ"]
-    return finish({"killed_at": found, "same": same, "n": given.n}, missed, given.json)
+    if len(found) < given.kills:
+        missed.append(f"only {len(found)} kills met a running batch; take more rows (--n)")
+    return finish(
+        {"killed_at": found, "same": same, "twice": twice, "n": given.n}, missed, given.json
+    )
 
 
 if __name__ == "__main__":

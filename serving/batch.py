@@ -1,8 +1,8 @@
 """A dataset of pairs in, one line a row out, in order; killed at any moment, it goes on.
 
-OUT grows line by line in input order. Beside it lie OUT.run.json, written first: what is judged
-and by what; and OUT.summary.json, written last: if it is there, the run is whole. A run that is
-started again cuts a torn last line, checks that nothing changed, and judges what is missing.
+OUT grows line by line in input order (`serving.journal`). Beside it lie OUT.run.json, written
+first: what is judged and by what; and OUT.summary.json, written last: if it is there, the run is
+whole. A run that is started again checks that nothing changed, and judges what is missing.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ import asyncio
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
-
-from pydantic import Field
+from typing import Any, Protocol
 
 from judges.pairwise import Asked
 from rrm.engine import RefusedText
-from rrm.types import Frozen, Outcome, Pair, Provenance, Side, Unscored, Usage, Verdict
+from rrm.types import Pair, Provenance, Unscored, Usage, Verdict
 from serving.client import AsyncClient
+from serving.journal import Journal, Line
 from serving.registry import Registry, model_directory
 from serving.rows import Dataset, Row
 from serving.settings import SettingsError
@@ -32,16 +30,6 @@ AHEAD = 2
 """rows that may be judged beyond the oldest unfinished one, in multiples of the concurrency"""
 HASHED = 2**30
 """model files up to so many bytes together are hashed; bigger ones are told by name and size"""
-
-
-class Line(Frozen):
-    """One finished row."""
-
-    index: int
-    id: str | None
-    key: str = Field(description="hash of the row's content and of the judge")
-    label: Side | None
-    outcome: Outcome
 
 
 class RowJudge(Protocol):
@@ -159,7 +147,7 @@ class Run:
         return self.out.with_name(f"{self.out.name}.summary.json")
 
     async def go(self) -> int:
-        """Judge what is missing. Returns how many rows this run judged.
+        """Judge what is missing. Returns how many lines this run wrote.
 
         Raises SettingsError if OUT belongs to another run or is in use, ServiceError if the
         service went away; what is finished is kept either way.
@@ -174,9 +162,9 @@ class Run:
             except OSError:
                 raise SettingsError(f"another run writes {self.out}; wait for it") from None
             self._check(identity)
-            done = self._finished(file, keys)
-            self.resumed()
-            return await self._judge_rest(file, keys, done)
+            with Journal(file, self.out, keys, self.told) as journal:
+                self.resumed()
+                return await self._judge_rest(journal, keys)
 
     def _check(self, identity: Mapping[str, Any]) -> None:
         """Refuse to go on with what another input or judge began, else note what this is."""
@@ -208,67 +196,42 @@ class Run:
                 f"it was begun, name another file, or delete it with {self.manifest.name}"
             )
 
-    def _finished(self, file: IO[bytes], keys: list[str]) -> int:
-        """Count the finished lines, cut a torn one. Raises SettingsError for a line of others."""
-        file.seek(0)
-        whole = 0
-        done = 0
-        for raw in file:
-            try:
-                line = Line.model_validate_json(raw) if raw.endswith(b"\n") else None
-            except ValueError:
-                line = None
-            if line is None:
-                break
-            if done >= len(keys) or line.key != keys[done]:
-                raise SettingsError(f"line {done + 1} of {self.out} is not of this input and judge")
-            whole += len(raw)
-            done += 1
-            self.told(line)
-        file.truncate(whole)
-        file.seek(0, os.SEEK_END)
-        return done
-
-    async def _judge_rest(self, file: IO[bytes], keys: list[str], done: int) -> int:
-        """Judge rows concurrently; write their lines in order."""
-        waiting: dict[int, Line] = {}
+    async def _judge_rest(self, journal: Journal, keys: list[str]) -> int:
+        """Judge rows concurrently; their lines are written in order."""
+        begun = journal.written
         moved = asyncio.Condition()
         free = asyncio.Semaphore(self.concurrency)
-        written = done
 
         async def one(row: Row) -> None:
-            nonlocal written
             try:
                 outcome = await self._outcome(row)
             finally:
                 free.release()
             async with moved:
-                waiting[row.index] = Line(
-                    index=row.index,
-                    id=row.id,
-                    key=keys[row.index],
-                    label=row.label,
-                    outcome=untimed(outcome),
+                journal.add(
+                    Line(
+                        index=row.index,
+                        id=row.id,
+                        key=keys[row.index],
+                        label=row.label,
+                        outcome=untimed(outcome),
+                    )
                 )
-                while written in waiting:
-                    line = waiting.pop(written)
-                    file.write(line.model_dump_json().encode() + b"\n")
-                    file.flush()
-                    written += 1
-                    self.told(line)
                 moved.notify_all()
 
         ahead = AHEAD * self.concurrency
         try:
             async with asyncio.TaskGroup() as tasks:
-                for row in self.dataset.rows[done:]:
+                for row in self.dataset.rows[begun:]:
+                    if journal.has(row.index):
+                        continue
                     async with moved:
-                        await moved.wait_for(lambda row=row: row.index < written + ahead)  # type: ignore[misc]
+                        await moved.wait_for(lambda row=row: row.index < journal.written + ahead)  # type: ignore[misc]
                     await free.acquire()
                     tasks.create_task(one(row))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        return written - done
+        return journal.written - begun
 
     async def _outcome(self, row: Row) -> Verdict | Unscored:
         if row.pair is None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from rrm.types import Unscored, Verdict
-from serving.batch import Line
+from serving.journal import Line
 
 EVERY = 5.0
 """seconds between two plain lines of progress"""

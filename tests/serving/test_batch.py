@@ -14,8 +14,9 @@ from judges.rrm import STYLE
 from rrm.engine import EngineError, UnreadableText
 from rrm.engines.scripted import ScriptedEngine
 from rrm.types import Pair, Provenance, Unscored, Verdict
-from serving.batch import Line, Run
+from serving.batch import Run
 from serving.client import ServiceError
+from serving.journal import Line
 from serving.process import ServiceProcess
 from serving.report import Tally, wilson
 from serving.rows import read_dataset
@@ -94,6 +95,36 @@ def test_a_tail_torn_at_any_byte_is_cut_and_done_again(tmp_path: Path) -> None:
         assert judged == len(judge.asked) == 8 - whole[:cut].count(b"\n")
 
 
+def test_what_finished_early_is_kept_though_an_earlier_row_is_not(tmp_path: Path) -> None:
+    source, out = rows(tmp_path / "in.jsonl"), tmp_path / "out"
+    run(source, tmp_path / "whole", Scripted())
+
+    class Stuck(Scripted):
+        """Does not end the row "2"."""
+
+        async def judge(self, pair: Pair) -> Verdict | Unscored:
+            if pair.response_a == "2":
+                await asyncio.sleep(60)
+            return await super().judge(pair)
+
+    async def killed_soon() -> None:
+        await asyncio.wait_for(Run(read_dataset(source), out, Stuck(), 8).go(), 1.0)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(killed_soon())
+    assert len(lines_of(out)) == 2
+    beside = tmp_path / "out.early"
+    early = len(lines_of(beside))
+    assert early == 15  # rows 3 to 17: no more than 16 ahead of row 2
+    with beside.open("ab") as file:
+        file.write(b'{"index": 19, "torn')
+    judge = Scripted()
+    assert run(source, out, judge) == 18
+    assert sorted(judge.asked, key=int) == ["2", "18", "19"]
+    assert out.read_bytes() == (tmp_path / "whole").read_bytes()
+    assert not beside.exists()
+
+
 def test_a_service_that_goes_away_loses_nothing(tmp_path: Path) -> None:
     source, out = rows(tmp_path / "in.jsonl"), tmp_path / "out"
     with pytest.raises(ServiceError, match="went away"):
@@ -167,7 +198,8 @@ def test_a_nano_batch_killed_three_times_has_the_same_bytes(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     for said in ("60 rows of", "prompt from 'prompt'", "accuracy", "orders disagree", "s left"):
         assert said in done.stdout
-    killed(source, torn, 60, 3, random.Random(1))
+    killed(source, torn, 2.0, 3, random.Random(1))
+    assert not torn.with_name("torn.early").exists()
     assert torn.read_bytes() == whole.read_bytes()
     summaries = [Path(f"{path}.summary.json").read_bytes() for path in (whole, torn)]
     assert summaries[0] == summaries[1]
