@@ -35,6 +35,10 @@ SERVICE = 0.05
 SAME: dict[str, Any] = {"prompt": "?", "response_a": "x", "response_b": "y", "effort": "none"}
 
 
+Answers = list[tuple[int, float, bool]]
+"""status (0: none came), seconds, and whether Retry-After was there"""
+
+
 def replicas(service: ServiceProcess) -> list[psutil.Process]:
     family = psutil.Process(service.process.pid).children(recursive=True)
     return [process for process in family if "closecall:Judge" in " ".join(process.cmdline())]
@@ -42,12 +46,12 @@ def replicas(service: ServiceProcess) -> list[psutil.Process]:
 
 async def callers(
     url: str, bodies: list[dict[str, Any]], many: int, until: float | None = None
-) -> list[tuple[int, float, bool]]:
+) -> Answers:
     """Status, seconds, and whether Retry-After was there, of each answer.
 
     With `until` (monotonic seconds) the bodies are sent again and again. 0: no answer came.
     """
-    answers: list[tuple[int, float, bool]] = []
+    answers: Answers = []
     left = iter(bodies)
 
     async def caller(http: httpx2.AsyncClient) -> None:
@@ -69,7 +73,7 @@ async def callers(
     return answers
 
 
-async def kills(service: ServiceProcess, n: int, seed: int) -> list[tuple[int, float, bool]]:
+async def kills(service: ServiceProcess, n: int, seed: int) -> Answers:
     """`n` requests of 24 callers while three replicas are killed, one after the other."""
     rng = random.Random(seed)
     bodies = [pair_of(data.draw(rng)).model_dump() for _ in range(n)]
@@ -89,6 +93,8 @@ async def drain(service: ServiceProcess, many: int) -> tuple[list[int], int, int
     async with httpx2.AsyncClient(base_url=service.url) as http:
         under_way = 0.0
         while under_way < many:
+            if asking.done():
+                raise RuntimeError(f"ended before the metrics told of all: {await asking}")
             await asyncio.sleep(0.1)
             under_way = sum(
                 float(line.rsplit(" ", 1)[1])
@@ -112,9 +118,29 @@ def scripted(folder: Path, name: str, delay: float, slots: int, queue: int) -> S
     return ServiceProcess(folder / f"{name}.log", "--config", str(config))
 
 
+def missed(
+    n: int, killed: Answers, quiet: Answers, loaded: Answers, drained: tuple[list[int], int, int]
+) -> list[str]:
+    """Every promise that was not kept."""
+    found = []
+    if [status for status, _, _ in killed] != [200] * n:
+        found.append("a killed replica cost an answer")
+    if {status for status, _, _ in loaded} != {200, 429}:
+        found.append("overload: not only 200 and 429")
+    if not all(retry for status, _, retry in loaded if status == 429):
+        found.append("overload: a 429 without Retry-After")
+    if any(status != 200 for status, _, _ in quiet):
+        found.append("refused although there was a slot for everybody")
+    statuses, ready, code = drained
+    if statuses != [200] * CALLERS or code != 0:
+        found.append("SIGTERM: an accepted request did not finish")
+    if ready != 503:
+        found.append("SIGTERM: /ready did not say so")
+    return found
+
+
 def main() -> int:
     args = parser(__doc__, n=300, seed=7).parse_args()
-    missed = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with ServiceProcess(folder / "log", "--replicas", "2") as service:
@@ -123,8 +149,8 @@ def main() -> int:
             quiet = asyncio.run(callers(service.url, [SAME] * 40, SLOTS))
             flood = OVERLOAD * (SLOTS + QUEUE)
             loaded = asyncio.run(callers(service.url, [SAME], flood, time.monotonic() + 10))
-        service = scripted(folder, "drain", 1.5, 32, 32)
-        drained, ready, code = asyncio.run(drain(service, CALLERS))
+        service = scripted(folder, "drain", 3.0, 32, 32)
+        drained = asyncio.run(drain(service, CALLERS))
         service.stop()
     found = Counter(status for status, _, _ in killed)
     slowest = max(seconds for _, seconds, _ in killed)
@@ -138,25 +164,15 @@ def main() -> int:
         f"{OVERLOAD} times overload, 10 s, {len(loaded)} answers: {dict(statuses)}, {hints} hints; "
         f"accepted: median {accepted[len(accepted) // 2]:.2f} s, worst {accepted[-1]:.2f} s"
     )
-    print(
-        f"SIGTERM under {CALLERS} requests: {dict(Counter(drained))}, /ready {ready}, exit {code}"
-    )
-    if found != {200: args.n}:
-        missed.append("a killed replica cost an answer")
-    if set(statuses) != {200, 429} or hints != statuses[429]:
-        missed.append("overload: not only 200 and 429 with Retry-After")
-    if any(status != 200 for status, _, _ in quiet):
-        missed.append("refused although there was a slot for everybody")
-    if Counter(drained) != {200: CALLERS} or ready != 503 or code != 0:
-        missed.append("SIGTERM: an accepted request did not finish, or /ready was no 503")
+    ended, ready, code = drained
+    print(f"SIGTERM under {CALLERS} requests: {dict(Counter(ended))}, /ready {ready}, exit {code}")
     figures = {
         "killed": dict(found),
         "slowest": slowest,
         "overload": dict(statuses),
         "drained": drained,
-        "code": code,
     }
-    return finish(figures, missed, args.json)
+    return finish(figures, missed(args.n, killed, quiet, loaded, drained), args.json)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PrinterCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -89,6 +89,9 @@ class Watched(CloseCallReward):
     ) -> list[float | None]:
         rewards = await super().__call__(prompts, completions, *rest, **columns)
         self.steps.append(list(zip(prompts, completions, rewards, strict=True)))
+        if len(self.steps) % 5 == 1:
+            step = distances(self.steps[-1])
+            print(f"  step {len(self.steps)}: distance {sum(step) / len(step):.1f}", flush=True)
         return rewards
 
 
@@ -123,6 +126,7 @@ def train(
         train_dataset=Dataset.from_list([{"prompt": question(a, b)} for a, b in SUMS * 40]),
         processing_class=words,
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     return trainer
 

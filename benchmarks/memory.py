@@ -19,7 +19,7 @@ from judges.nano import data
 from judges.nano.calibrate import pair_of
 from serving.process import ServiceProcess
 
-KINDS = ("Judge", "Door", "ServeController", "ProxyActor", "gcs_server", "raylet", "agent")
+KINDS = ("Judge", "ServeController", "gcs_server", "raylet", "agent")
 
 
 def kind_of(process: psutil.Process) -> str:

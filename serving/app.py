@@ -12,7 +12,7 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from rrm.types import Outcome, Score, ScoreOutcome, Unscored, Verdict
-from serving.middleware import BodyLimit, Guard, Record, Recorder, problem_response
+from serving.middleware import BodyLimit, Guard, Hangup, Record, Recorder, problem_response
 from serving.settings import Settings
 from serving.wire import (
     JudgeList,
@@ -38,7 +38,7 @@ class ProblemError(Exception):
 
 
 class DoorProtocol(Recorder, Protocol):
-    """What the routes need: the Door deployment, or a stand-in of the same shape."""
+    """What the routes need: the Door, or a stand-in of the same shape."""
 
     async def judge(self, request: JudgeRequest) -> Verdict | Unscored: ...
     async def stream(self, request: JudgeRequest) -> AsyncIterator[str]: ...
@@ -155,6 +155,7 @@ def build_app(settings: Settings, door: DoorProtocol) -> FastAPI:
         return answer
 
     # The last one added is the first that a request meets.
+    app.add_middleware(Hangup)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Record, recorder=door)

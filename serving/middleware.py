@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -10,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from fastapi.responses import JSONResponse
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth import Decision, decide
@@ -48,7 +49,7 @@ def problem_response(problem: Problem, retry_after: int | None = None) -> JSONRe
 
 
 class Record:
-    """Tells `recorder` about every request. Its id is X-Request-ID, which Serve sends back."""
+    """Tells `recorder` about every request. Its id is X-Request-ID, and is sent back."""
 
     def __init__(self, app: ASGIApp, recorder: Recorder) -> None:
         self.app, self.recorder = app, recorder
@@ -65,9 +66,10 @@ class Record:
 
         async def sent(message: Message) -> None:
             nonlocal status
-            await send(message)
             if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = name
                 status = message["status"]
+            await send(message)
 
         self.recorder.began()
         try:
@@ -75,6 +77,46 @@ class Record:
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self.recorder.ended(route, status, time.monotonic() - began, facts)
+
+
+class Hangup:
+    """Cancels what a caller who has left was waiting for, so that its slot is free at once."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        messages: asyncio.Queue[Message] = asyncio.Queue()
+        answered = left = False
+
+        async def sent(message: Message) -> None:
+            nonlocal answered
+            answered = message["type"] == "http.response.body" and not message.get("more_body")
+            await send(message)
+
+        async def listen() -> None:
+            nonlocal left
+            message: Message = {"type": ""}
+            while message["type"] != "http.disconnect":
+                message = await receive()
+                messages.put_nowait(message)
+            if not answered:
+                left = True
+                answering.cancel()
+
+        answering = asyncio.ensure_future(self.app(scope, messages.get, sent))
+        listening = asyncio.ensure_future(listen())
+        try:
+            await answering
+        except asyncio.CancelledError:
+            if not left:
+                answering.cancel()
+                raise
+        finally:
+            listening.cancel()
 
 
 class Guard:

@@ -164,8 +164,7 @@ def select(text: str) -> str:
 
 def open_log(settings: Settings) -> Any:
     """A structlog logger of JSON lines: to the settings' file, else to standard error."""
-    # Serve's own sys.stderr is a logger, and slow.
-    out = sys.__stderr__ if settings.log_file is None else Path(settings.log_file).open("a")  # noqa: SIM115
+    out = sys.stderr if settings.log_file is None else Path(settings.log_file).open("a")  # noqa: SIM115
     return structlog.wrap_logger(
         structlog.WriteLogger(out),
         processors=[

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     max_ongoing: int = Field(128, ge=1, description="pairs one replica judges at once")
     max_queued: int = Field(512, ge=0, description="pairs that wait; more are answered 429")
     request_timeout: float = Field(300.0, gt=0, description="seconds; the most a caller may ask")
-    log_file: Path | None = Field(None, description="one JSON line a request; none: Ray's own logs")
+    log_file: Path | None = Field(None, description="one JSON line a request; none: standard error")
     log_text: bool = Field(False, description="log prompts and responses too")
 
     @model_validator(mode="before")

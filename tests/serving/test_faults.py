@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import SAME, drain, replicas, scripted
+from benchmarks.faults import SAME, callers, drain, replicas, scripted
 from judges import grm, rrm
 from judges.pairwise import Asked, PairwiseJudge
 from judges.pointwise import PointwiseJudge
@@ -77,5 +78,14 @@ def test_a_broken_engine_is_told_and_replaced(breaking: ServiceProcess) -> None:
 
 
 def test_sigterm_lets_what_was_accepted_finish(tmp_path: Path) -> None:
-    service = scripted(tmp_path, "drain", delay=1.0, slots=8, queue=8)
+    service = scripted(tmp_path, "drain", delay=3.0, slots=16, queue=8)
     assert asyncio.run(drain(service, 12)) == ([200] * 12, 503, 0)
+
+
+def test_there_are_exactly_as_many_places_as_were_set(tmp_path: Path) -> None:
+    with scripted(tmp_path, "places", delay=2.0, slots=4, queue=6) as service:
+        for _ in range(2):  # the first burst meets a service that has answered nobody yet
+            answers = asyncio.run(callers(service.url, [SAME] * 16, 16))
+            statuses = Counter(status for status, _, _ in answers)
+            assert statuses == {200: 10, 429: 6}
+            assert all(hint for status, _, hint in answers if status == 429)

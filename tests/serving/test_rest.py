@@ -130,6 +130,15 @@ def test_an_engine_that_hangs_is_unscored_at_the_deadline(
         assert [(name, data["reason"]) for name, data in events(s)] == [("outcome", "deadline")]
 
 
+def logged(log: Path, wanted: str) -> str:
+    """The log, once it says what is wanted: a line is written after its answer."""
+    for _ in range(100):
+        if wanted in (text := log.read_text()):
+            return text
+        time.sleep(0.05)
+    raise AssertionError(text)
+
+
 def test_a_caller_who_leaves_frees_the_only_slot(slow: tuple[ServiceProcess, Path]) -> None:
     """The engine never ends, so only the caller's leaving can free it."""
     service, log = slow
@@ -139,7 +148,7 @@ def test_a_caller_who_leaves_frees_the_only_slot(slow: tuple[ServiceProcess, Pat
             service.http.post("/v1/judge", json={**ASK, "stream": stream}, timeout=0.5)
         answer = service.http.post("/v1/judge", json=same)
         assert (answer.status_code, answer.json()["reason"]) == (200, "identical_responses")
-    assert '"status": 499' in log.read_text()
+    logged(log, '"status": 499')
 
 
 def test_the_log_has_a_line_a_request_and_neither_text_nor_key(
@@ -150,7 +159,7 @@ def test_the_log_has_a_line_a_request_and_neither_text_nor_key(
     answer = service.http.post("/v1/judge", json=body, headers={"x-request-id": "mine-7"})
     assert answer.headers["x-request-id"] == "mine-7"
     service.http.post("/v1/judge", json=body, headers={"authorization": "Bearer wrong"})
-    text = log.read_text()
+    text = logged(log, '"status": 401')
     lines = [json.loads(line) for line in text.splitlines()]
     [mine] = [line for line in lines if line["request_id"] == "mine-7"]
     assert mine["route"] == "/v1/judge"
