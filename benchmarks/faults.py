@@ -149,9 +149,8 @@ def main() -> int:
             quiet = asyncio.run(callers(service.url, [SAME] * 40, SLOTS))
             flood = OVERLOAD * (SLOTS + QUEUE)
             loaded = asyncio.run(callers(service.url, [SAME], flood, time.monotonic() + 10))
-        service = scripted(folder, "drain", 3.0, 32, 32)
-        drained = asyncio.run(drain(service, CALLERS))
-        service.stop()
+        with scripted(folder, "drain", 3.0, 32, 32) as service:
+            drained = asyncio.run(drain(service, CALLERS))
     found = Counter(status for status, _, _ in killed)
     slowest = max(seconds for _, seconds, _ in killed)
     statuses = Counter(status for status, _, _ in loaded)

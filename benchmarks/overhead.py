@@ -138,13 +138,13 @@ def main() -> int:
         found = side_by_side(args.n, Path(folder))
     ours, theirs, two = (found[path] for path in ROUTES)
     pairs = [pair_of(data.draw(rng)).model_dump() for _ in range(args.n)]
-    posts = samples(POSTS, args.seed)
+    posts = samples(min(POSTS, args.n), args.seed)
     with tempfile.TemporaryDirectory() as folder, ServiceProcess(Path(folder) / "log") as service:
         asyncio.run(rate(service.url, "/v1/judge", pairs[:CALLERS], CALLERS))
         one = asyncio.run(rate(service.url, "/v1/judge", pairs[: args.n // 8], 1))
         many = asyncio.run(rate(service.url, "/v1/judge", pairs, CALLERS))
-        single = asyncio.run(rate(service.url, "/get_reward", posts[: POSTS // 4], 1))
-        flood = asyncio.run(rate(service.url, "/get_reward", posts, POSTS))
+        single = asyncio.run(rate(service.url, "/get_reward", posts[: len(posts) // 4], 1))
+        flood = asyncio.run(rate(service.url, "/get_reward", posts, len(posts)))
     both = list(zip(ours, theirs, strict=True))
 
     def more(rows: Any) -> float:
@@ -162,7 +162,7 @@ def main() -> int:
     print(f"a no-op that asks a no-op takes {second:.1f} ms more")
     print(f"nano: 1 caller {one:.1f}, {CALLERS} {many:.1f} pairs/s: {many / one:.1f} times")
     print(
-        f"/get_reward: one by one {single:.1f}, {POSTS} at once {flood:.1f} a second: "
+        f"/get_reward: one by one {single:.1f}, {len(posts)} at once {flood:.1f} a second: "
         f"{flood / single:.1f} times"
     )
     figures = {
@@ -170,7 +170,7 @@ def main() -> int:
         "interval": [low, high],
         "second_no_op_ms": second,
         "pairs_per_second": {"1": one, str(CALLERS): many},
-        "rewards_per_second": {"1": single, str(POSTS): flood},
+        "rewards_per_second": {"1": single, str(len(posts)): flood},
         "n": args.n,
     }
     return finish(figures, missed(extra, many / one), args.json)

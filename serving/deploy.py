@@ -43,6 +43,9 @@ def application(settings: Settings) -> Any:
                 "min_replicas": settings.replicas,
                 "max_replicas": settings.max_replicas,
                 "target_ongoing_requests": max(1, settings.max_ongoing // 2),
+                "upscale_delay_s": 5,
+                "look_back_period_s": 5,
+                "metrics_interval_s": 1,
             }
         }
     judge: Any = serve.deployment(

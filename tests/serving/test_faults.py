@@ -78,8 +78,8 @@ def test_a_broken_engine_is_told_and_replaced(breaking: ServiceProcess) -> None:
 
 
 def test_sigterm_lets_what_was_accepted_finish(tmp_path: Path) -> None:
-    service = scripted(tmp_path, "drain", delay=3.0, slots=16, queue=8)
-    assert asyncio.run(drain(service, 12)) == ([200] * 12, 503, 0)
+    with scripted(tmp_path, "drain", delay=3.0, slots=16, queue=8) as service:
+        assert asyncio.run(drain(service, 12)) == ([200] * 12, 503, 0)
 
 
 def test_there_are_exactly_as_many_places_as_were_set(tmp_path: Path) -> None:
@@ -89,3 +89,24 @@ def test_there_are_exactly_as_many_places_as_were_set(tmp_path: Path) -> None:
             statuses = Counter(status for status, _, _ in answers)
             assert statuses == {200: 10, 429: 6}
             assert all(hint for status, _, hint in answers if status == 429)
+
+
+def test_replicas_grow_with_the_requests_under_way(tmp_path: Path) -> None:
+    config = tmp_path / "closecall.toml"
+    config.write_text(
+        'engine = "scripted"\nmodel = "delay=0.5"\nmax_ongoing = 2\nmax_replicas = 2\n'
+    )
+
+    async def loaded(service: ServiceProcess) -> int:
+        until = time.monotonic() + 90
+        asking = asyncio.create_task(callers(service.url, [SAME], 8, until))
+        most = 0
+        while most < 2 and not asking.done():
+            await asyncio.sleep(0.5)
+            most = max(most, len(replicas(service)))
+        asking.cancel()
+        return most
+
+    with ServiceProcess(tmp_path / "log", "--config", str(config)) as service:
+        assert len(replicas(service)) == 1
+        assert asyncio.run(loaded(service)) == 2
