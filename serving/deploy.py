@@ -74,6 +74,7 @@ class Service:
         for name, value in RAY.items():
             os.environ.setdefault(name, value)
         ray.init(
+            address="local",  # never another's Ray, such as a trainer's that RAY_ADDRESS names
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -91,13 +92,14 @@ class Service:
             target=self._listen, args=(settings, handle), name="http", daemon=True
         )
         self._thread.start()
-        while not self._listening():
+        while not self.listening:
             if not self._thread.is_alive():
                 raise SettingsError(f"cannot listen on {settings.host}:{settings.port}")
             time.sleep(0.01)
 
-    def _listening(self) -> bool:
-        return self._http is not None and self._http.started
+    @property
+    def listening(self) -> bool:
+        return self._thread.is_alive() and self._http is not None and self._http.started
 
     def _listen(self, settings: Settings, handle: Any) -> None:
         with suppress(SystemExit):  # how uvicorn says that the port is taken
@@ -141,7 +143,9 @@ def run(settings: Settings, started: Callable[[], None]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: done.set())
         started()
-        done.wait()
+        while not done.wait(1.0):
+            if not service.listening:
+                raise RuntimeError("the HTTP server has ended")
         service.stop()
     finally:
         shut_down()

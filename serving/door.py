@@ -58,7 +58,7 @@ class Door:
         self._metrics, self._log = DoorMetrics(), open_log(settings)
         self._judges: JudgeList | None = None
         slots = (settings.max_replicas or settings.replicas) * settings.max_ongoing
-        self._most, self._asked = slots + settings.max_queued, 0
+        self._places, self._taken = slots + settings.max_queued, 0
         self._draining, self._idle = False, asyncio.Event()
 
     # -- the routes -------------------------------------------------------------------------------
@@ -98,12 +98,14 @@ class Door:
 
         with self._place():
             item: StreamItem | None = _accepted(await self._ask(first, request))
+            until = asyncio.get_running_loop().time() + self._seconds(request)
             try:
-                async with asyncio.timeout(self._seconds(request)):
-                    while item is not None:
-                        if isinstance(item, Verdict | Unscored):
-                            self._told(request, item)
-                        yield _event(item)
+                while item is not None:
+                    if isinstance(item, Verdict | Unscored):
+                        self._told(request, item)
+                    yield _event(item)
+                    # Not around the yield: who asks for the next event may be another task.
+                    async with asyncio.timeout_at(until):
                         item = await anext(items, None)
             except (RayActorError, TimeoutError) as failure:
                 detail = f"{type(failure).__name__} in the middle of the stream; ask again"
@@ -144,13 +146,14 @@ class Door:
 
     # -- the end ----------------------------------------------------------------------------------
 
-    async def drain(self) -> int:
-        """Refuse what comes from now on; return how many are still open after DRAIN seconds."""
+    async def drain(self) -> None:
+        """Refuse what comes from now on, and wait up to DRAIN seconds for what is under way."""
         self._draining = True
         if self._metrics.open:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), DRAIN)
-        return self._metrics.open
+
+    # -- asking a replica -------------------------------------------------------------------------
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -159,15 +162,13 @@ class Door:
         Counted here, since Serve counts as waiting whatever it has not yet handed on, and so
         refuses a burst though there are slots for all.
         """
-        if self._asked >= self._most:
+        if self._taken >= self._places:
             raise ProblemError(429, "Too many requests", "the queue is full; try again later", 1)
-        self._asked += 1
+        self._taken += 1
         try:
             yield
         finally:
-            self._asked -= 1
-
-    # -- asking a replica -------------------------------------------------------------------------
+            self._taken -= 1
 
     async def _ask(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,6 @@ OURS = (
     "ray_serve_deployment_",
     "ray_serve_replica_",
     "ray_serve_num_",
-    "ray_serve_http_",
 )
 PAUSE = 0.5
 """seconds that what was counted waits; Ray itself exports once a second"""
@@ -36,17 +35,17 @@ def _keys(*names: str) -> Any:
     return names
 
 
-class Recorded:
+class Batched:
     """Ray's metrics, told once in PAUSE seconds: each record costs a tenth of a millisecond."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[Any, tuple[tuple[str, str], ...]]] = Counter()
+        self._counts: dict[tuple[Any, tuple[tuple[str, str], ...]], float] = defaultdict(float)
         self._values: list[Callable[[], None]] = []
         self._flushing: asyncio.TimerHandle | None = None
 
     def count(self, counter: Any, value: float = 1, **tags: str) -> None:
         if value:  # Ray counts nothing but what is more than nothing
-            self._counts[counter, tuple(tags.items())] += value  # type: ignore[assignment]
+            self._counts[counter, tuple(tags.items())] += value
             self._soon()
 
     def observe(self, histogram: Any, value: float, **tags: str) -> None:
@@ -67,7 +66,7 @@ class Recorded:
         self._values.clear()
 
 
-class Metrics(Recorded):
+class Metrics(Batched):
     """What one replica counts."""
 
     def __init__(self) -> None:
@@ -98,7 +97,7 @@ class Metrics(Recorded):
         return outcome
 
 
-class DoorMetrics(Recorded):
+class DoorMetrics(Batched):
     """What the Door counts: it sees what no replica does."""
 
     def __init__(self) -> None:

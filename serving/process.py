@@ -25,8 +25,9 @@ STOP_SECONDS = 60
 
 def free_port() -> int:
     """A port of the loopback that nobody listens on now, below those that systems hand out."""
+    anywhere = random.SystemRandom()  # a seeded one would try the same ports in every process
     while True:
-        port = random.randrange(20_000, 30_000)
+        port = anywhere.randrange(20_000, 30_000)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

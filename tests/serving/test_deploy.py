@@ -6,9 +6,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from benchmarks.faults import replicas
 from judges.nano import data
 from rrm.types import Score, Verdict
 from serving.process import ServiceProcess
@@ -138,11 +138,6 @@ def judge_many(service: ServiceProcess, n: int, callers: int = 24) -> list[int]:
         return list(pool.map(one, bodies))
 
 
-def replicas(service: ServiceProcess) -> list[psutil.Process]:
-    family = psutil.Process(service.process.pid).children(recursive=True)
-    return [process for process in family if "closecall:Judge" in " ".join(process.cmdline())]
-
-
 def test_a_killed_replica_costs_no_caller_an_answer(service: ServiceProcess) -> None:
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         codes = pool.submit(judge_many, service, 120)
@@ -153,7 +148,10 @@ def test_a_killed_replica_costs_no_caller_an_answer(service: ServiceProcess) -> 
 def test_overload_is_refused_with_429_and_keys_are_asked_for(tmp_path: Path) -> None:
     config = tmp_path / "closecall.toml"
     config.write_text('max_ongoing = 1\nmax_queued = 1\nengine = "scripted"\n')
-    env = {"CLOSECALL_API_KEYS": '["a-long-random-key"]'}
+    env = {
+        "CLOSECALL_API_KEYS": '["a-long-random-key"]',
+        "RAY_ADDRESS": "127.0.0.1:9",  # another's Ray, which is left alone
+    }
     running = ServiceProcess(tmp_path / "log", "--config", str(config), env=env)
     try:
         denied = running.judge(**ASK)

@@ -1,6 +1,7 @@
 """What callers get when an engine fails, breaks, or has to stop: never a made-up score."""
 
 import asyncio
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -110,3 +111,26 @@ def test_replicas_grow_with_the_requests_under_way(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path / "log", "--config", str(config)) as service:
         assert len(replicas(service)) == 1
         assert asyncio.run(loaded(service)) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_stream_whose_replica_falls_silent_or_dies_ends_with_a_problem(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    ask = {**SAME, "effort": "full", "stream": True, "timeout": 5.0}
+    with scripted(tmp_path, "stream", delay=0.7, slots=1, queue=0) as service:
+        [replica] = replicas(service)
+        names = []
+        with service.http.stream("POST", "/v1/judge", json=ask) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("event: "):
+                    names.append(line.removeprefix("event: "))
+                    if len(names) == 1:
+                        replica.send_signal(number)
+        assert names[0] == "checkpoint"
+        assert names[-1] == "problem"
+        if number == signal.SIGSTOP:
+            replica.send_signal(signal.SIGCONT)
+        # The only place is free again.
+        answers = asyncio.run(callers(service.url, [SAME], 1, time.monotonic() + 1))
+        assert {status for status, _, _ in answers} == {200}
