@@ -24,7 +24,7 @@ class CloseCallReward:
     group of completions of one prompt; None for one that could not be judged.
 
     judge: a service's URL, or a judge in this process. seconds: for one call; TRL itself would wait
-    for ever, so pairs that are not judged by then count as unscored. options: for `AsyncClient`.
+    for ever, so a group that is not compared by then is unscored whole. options: for `AsyncClient`.
     """
 
     def __init__(
