@@ -1,5 +1,5 @@
 # demo   watch the bundled judge think longer on close pairs, over REST
-# test   run every test
+# test   run every test, those on the real SGLang too
 # check  lint, types, import layers
 # clean  remove the virtual environment and all caches
 PYTHON ?= python3
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	@$(BIN)/closecall demo
 
-test: $(VENV)/.installed
+test: $(VENV)/.sglang
 	$(BIN)/pytest
 
 check: $(VENV)/.installed
@@ -30,3 +30,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 	@echo "Installed."
+
+# SGLang without the CUDA packages it asks for; where it cannot be had, its tests say so and skip.
+$(VENV)/.sglang: tests/sglang_cpu/requirements.txt $(VENV)/.installed
+	@echo "Installing SGLang for its tests into $(VENV): two minutes the first time ..."
+	@{ $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt \
+	  -r tests/sglang_cpu/requirements.txt \
+	  && $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps sglang==0.5.23; } \
+	  && touch $@ && echo "Installed." \
+	  || echo "SGLang could not be installed here; its tests are skipped."

@@ -92,7 +92,7 @@ class Thought:
     def usage(self) -> Usage:
         return Usage(
             prompt_tokens=len(self.chain.prompt_ids),
-            cached_tokens=self.chain.cached_tokens,
+            cached_tokens=self.chain.cached_tokens or 0,
             thinking_tokens=len(self.chain.ids),
             probe_tokens=self.probe_tokens,
         )

@@ -111,7 +111,8 @@ class Chain:
     text: str = ""
     """the same as text, the stop string included"""
     finish: Literal["stop", "eos"] | None = None
-    cached_tokens: int = 0
+    cached_tokens: int | None = None
+    """prompt tokens that a cache already held when the prompt was first read"""
 
     @property
     def ended(self) -> bool:
@@ -185,23 +186,47 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(url: str, device: str = "cpu", dtype: str = "auto") -> Engine:
-    """Open the engine named by `url`: `transformers:DIR`, or `scripted:` (see `engines.scripted`).
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where and how an engine computes.
 
     device: `cpu` or `cuda` (`cuda:1`, …). dtype: `auto` (as stored), `float32`, `float64`, …
-    Heavy libraries are imported here and no earlier.
-    Raises ValueError for an unknown kind, FileNotFoundError for a missing model.
+    base_url, api_key: of a server that runs already. tensor_parallel: GPUs that hold one copy of
+    the model. memory_share: of a GPU's memory, for weights and cache. server_args: more words for
+    SGLang's own launcher.
+    """
+
+    device: str = "cpu"
+    dtype: str = "auto"
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    tensor_parallel: int = 1
+    memory_share: float | None = None
+    server_args: tuple[str, ...] = ()
+
+
+def open_engine(url: str, options: EngineOptions = EngineOptions()) -> Engine:
+    """Open the engine named by `url`.
+
+    `transformers:DIR`; `sglang:DIR`, a private server or the one at `options.base_url`;
+    `scripted:` (see `engines.scripted`). Heavy libraries are imported here and no earlier.
+    Raises ValueError for an unknown kind or option, FileNotFoundError for a missing model,
+    EngineError for a server that does not answer.
     """
     kind, _, rest = url.partition(":")
     if kind == "transformers":
         from rrm.engines.transformers import TransformersEngine
 
-        return TransformersEngine(Path(rest), device=device, dtype=dtype)
+        return TransformersEngine(Path(rest), device=options.device, dtype=options.dtype)
+    if kind == "sglang":
+        from rrm.engines.sglang import SGLangEngine
+
+        return SGLangEngine(Path(rest), options)
     if kind == "scripted":
         from rrm.engines.scripted import scripted
 
         return scripted(rest)
-    raise ValueError(f"unknown engine {url!r}: give transformers:DIR or scripted:")
+    raise ValueError(f"unknown engine {url!r}: give transformers:DIR, sglang:DIR or scripted:")
 
 
 # -- labels of any number of tokens ---------------------------------------------------------------

@@ -63,6 +63,7 @@ class LocalJudge:
             "stopper": provenance.stopper,
             "ladder": list(self.registry.ladder),
             "temperature": settings.temperature,
+            "engine": settings.engine,
             "dtype": settings.dtype,
             **asking(self.asked),
         }

@@ -56,7 +56,11 @@ def says_why(command: Callable[P, None]) -> Callable[P, None]:
 
 Model = Annotated[str | None, typer.Option(help="`nano` (bundled), a directory, or a hub id.")]
 StyleName = Annotated[str | None, typer.Option(help="rrm, rm-r1, rm-r1-instruct or grm.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Engine = Annotated[str | None, typer.Option(help="transformers (default) or sglang.")]
+BaseUrl = Annotated[
+    str | None, typer.Option(help="A running SGLang server; its key: CLOSECALL_ENGINE_KEY.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; a GPU if there is one.")]
 PromptFile = Annotated[Path | None, typer.Option(help="Another instruction text for the style.")]
 
 
@@ -67,6 +71,8 @@ def judge(
     a: Annotated[str, typer.Option("--a", help="The first response.")],
     b: Annotated[str, typer.Option("--b", help="The second response.")],
     model: Model = None,
+    engine: Engine = None,
+    base_url: BaseUrl = None,
     style: StyleName = None,
     effort: Annotated[str, typer.Option(help="none, adaptive or full.")] = "adaptive",
     max_thinking_tokens: Annotated[
@@ -83,7 +89,14 @@ def judge(
     from serving.registry import Registry
     from serving.show import print_outcome
 
-    settings = load_settings(model=model, style=style, device=device, prompt_file=prompt_file)
+    settings = load_settings(
+        model=model,
+        engine=engine,
+        base_url=base_url,
+        style=style,
+        device=device,
+        prompt_file=prompt_file,
+    )
     if not prompt.strip():
         raise SettingsError("--prompt is empty; give the text that the responses answer")
     asked = Asked(as_effort(effort), max_thinking_tokens, return_chain=True)
@@ -105,6 +118,8 @@ def judge(
 @says_why
 def serve(
     model: Model = None,
+    engine: Engine = None,
+    base_url: BaseUrl = None,
     style: StyleName = None,
     device: Device = None,
     replicas: Annotated[int | None, typer.Option(help="Copies of the model.")] = None,
@@ -117,6 +132,8 @@ def serve(
     settings = load_settings(
         config,
         model=model,
+        engine=engine,
+        base_url=base_url,
         style=style,
         device=device,
         replicas=replicas,
@@ -146,6 +163,8 @@ def batch(
     ] = None,
     url: Annotated[str | None, typer.Option(help="A running service; else this process.")] = None,
     model: Model = None,
+    engine: Engine = None,
+    base_url: BaseUrl = None,
     style: StyleName = None,
     effort: Annotated[str, typer.Option(help="none, adaptive or full.")] = "adaptive",
     max_thinking_tokens: Annotated[
@@ -176,9 +195,16 @@ def batch(
     console.print(f"{len(dataset.rows)} rows of {source}: {shown}", soft_wrap=True)
     asked = Asked(as_effort(effort), max_thinking_tokens, return_chain=return_chain)
     given = load_settings(
-        config, model=model, style=style, device=device, dtype=dtype, prompt_file=prompt_file
+        config,
+        model=model,
+        engine=engine,
+        base_url=base_url,
+        style=style,
+        device=device,
+        dtype=dtype,
+        prompt_file=prompt_file,
     )
-    if "dtype" not in given.model_fields_set and given.device == "cpu":
+    if "dtype" not in given.model_fields_set and computes_on_cpu(given):
         given = given.model_copy(update={"dtype": "float64"})
     tally = Tally()
     with BatchProgress(console, len(dataset.rows), tally) as progress:
@@ -193,6 +219,8 @@ def batch(
 @says_why
 def doctor(
     model: Model = None,
+    engine: Engine = None,
+    base_url: BaseUrl = None,
     style: StyleName = None,
     device: Device = None,
     prompt_file: PromptFile = None,
@@ -213,7 +241,13 @@ def doctor(
     from serving.rows import read_dataset
 
     settings = load_settings(
-        config, model=model, style=style, device=device, prompt_file=prompt_file
+        config,
+        model=model,
+        engine=engine,
+        base_url=base_url,
+        style=style,
+        device=device,
+        prompt_file=prompt_file,
     )
     pairs = known_pairs() if data is None else pairs_of(read_dataset(data).rows)
     figures, reads = examine(Console(highlight=False), settings, pairs, tokens)
@@ -262,6 +296,13 @@ async def run_batch(
         finally:
             registry.close()
     write_whole(made.summary, progress.tally.summary())
+
+
+def computes_on_cpu(settings: Settings) -> bool:
+    """Whether stock transformers would run on the CPU."""
+    from serving.registry import device_of
+
+    return settings.engine == "transformers" and device_of(settings) == "cpu"
 
 
 def as_columns(text: str | None) -> dict[str, str]:

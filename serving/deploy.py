@@ -19,6 +19,7 @@ from ray import serve
 from serving.app import build_app
 from serving.door import DRAIN, Door
 from serving.origin import check_origin
+from serving.registry import gpus_of
 from serving.replica import Judge
 from serving.settings import Settings, SettingsError
 
@@ -35,7 +36,6 @@ RAY = {
 
 def application(settings: Settings) -> Any:
     """The Serve application: Judge replicas, reachable through a handle only."""
-    gpus = settings.device.startswith("cuda")
     replicas: dict[str, Any] = {"num_replicas": settings.replicas}
     if settings.max_replicas is not None:
         replicas = {
@@ -54,7 +54,7 @@ def application(settings: Settings) -> Any:
         **replicas,
         max_ongoing_requests=settings.max_ongoing,
         max_queued_requests=-1,  # the Door counts who waits
-        ray_actor_options={"num_cpus": 0, "num_gpus": 1 if gpus else 0},
+        ray_actor_options={"num_cpus": 0, "num_gpus": gpus_of(settings)},
         logging_config={"enable_access_log": False},  # the Door writes a line of its own
         health_check_period_s=2,
         health_check_timeout_s=30,

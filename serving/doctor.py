@@ -22,13 +22,14 @@ from judges.pairwise import READABLE_MASS, REPLY_TOKENS
 from rrm.chain import ChainPair, PairReading
 from rrm.parse import Unread
 from rrm.types import Pair, Side
-from serving.registry import Registry, check_settings, model_directory
+from serving.registry import Registry, check_settings, device_of, model_directory
 from serving.rows import Row
 from serving.settings import Settings, SettingsError
 
 PAIRS = 10
 EXTRAS = (
     ("transformers", ("torch", "transformers", "safetensors"), "judging on this machine"),
+    ("sglang", ("sglang",), "the SGLang engine, on a GPU"),
     ("serve", ("ray", "fastapi", "structlog"), "closecall serve"),
     ("rlhf", ("trl",), "rewards for TRL"),
     ("calibrate", ("numpy", "scipy"), "fitting thresholds"),
@@ -208,12 +209,19 @@ def would_run(registry: Registry) -> list[tuple[str, str]]:
     if not adaptive:
         thought = f"whole chains up to {registry.ladder[-1]} tokens: no thresholds are fitted"
     return [
-        ("engine", f"{settings.engine} on {settings.device}, computing in {settings.dtype}"),
+        ("engine", f"{settings.engine} {computes(settings)}"),
         ("model", f"{engine.card.name}{where}"),
         ("reads", engine.card.reads.describe if engine.card.reads else "any text"),
         ("styles", "; ".join(styles)),
         ("thought", thought),
     ]
+
+
+def computes(settings: Settings) -> str:
+    """Where and in what the engine computes."""
+    if settings.base_url is not None:
+        return f"at {settings.base_url}"
+    return f"on {device_of(settings)}, computing in {settings.dtype}"
 
 
 def examine(

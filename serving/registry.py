@@ -11,7 +11,7 @@ from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
 from judges.pairwise import LADDER, PairwiseJudge
 from judges.pointwise import PointwiseJudge
-from rrm.engine import Engine, ModelCard, open_engine
+from rrm.engine import Engine, EngineError, EngineOptions, ModelCard, open_engine
 from rrm.stopping import Stopper, load_stopper
 from rrm.style import Style, StyleMismatch, open_style, style_names
 from serving.settings import NANO, Settings, SettingsError
@@ -56,11 +56,39 @@ def check_settings(settings: Settings) -> None:
     check_style(ModelCard.of(directory), settings.style)
     if settings.prompt_file is not None and not settings.prompt_file.is_file():
         raise SettingsError(f"no prompt file {settings.prompt_file}")
-    if settings.device != "cpu":
+    if settings.base_url is not None:
+        return
+    if settings.engine == "sglang" and find_spec("sglang") is None:
+        raise SettingsError("SGLang is not installed: pip install 'closecall[sglang]'")
+    device = device_of(settings)
+    if device != "cpu":
         import torch
 
+        if not torch.cuda.is_available() and settings.engine == "sglang":
+            raise SettingsError(
+                "SGLang computes on a GPU, and torch sees none. On a CPU use --engine "
+                "transformers, or --device cpu if the SGLang installed here was built for that"
+            )
         if not torch.cuda.is_available():
-            raise SettingsError(f"device {settings.device}: torch sees no GPU; use --device cpu")
+            raise SettingsError(f"device {device}: torch sees no GPU; use --device cpu")
+
+
+def device_of(settings: Settings) -> str:
+    """What `auto` means: a GPU for SGLang; for transformers a GPU if torch sees one."""
+    if settings.device != "auto" or settings.engine == "scripted":
+        return settings.device
+    if settings.engine == "sglang":
+        return "cuda"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def gpus_of(settings: Settings) -> int:
+    """GPUs that each replica holds."""
+    if settings.base_url is not None or not device_of(settings).startswith("cuda"):
+        return 0
+    return settings.tensor_parallel
 
 
 def check_style(card: ModelCard, name: str) -> Style:
@@ -78,14 +106,24 @@ def open_settings_engine(settings: Settings) -> Engine:
             return open_engine(f"scripted:{'' if settings.model == NANO else settings.model}")
         except ValueError as failure:
             raise SettingsError(str(failure)) from None
-    import torch
+    if settings.engine == "transformers":
+        import torch
 
-    torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.replicas))
+        threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.replicas)
+        torch.set_num_threads(threads)
+    key = settings.engine_key
+    options = EngineOptions(
+        device=device_of(settings),
+        dtype=settings.dtype,
+        base_url=settings.base_url,
+        api_key=None if key is None else key.get_secret_value(),
+        tensor_parallel=settings.tensor_parallel,
+        memory_share=settings.memory_share,
+        server_args=settings.server_args,
+    )
     try:
-        return open_engine(
-            f"transformers:{model_directory(settings.model)}", settings.device, settings.dtype
-        )
-    except (OSError, ValueError) as failure:
+        return open_engine(f"{settings.engine}:{model_directory(settings.model)}", options)
+    except (OSError, ValueError, EngineError) as failure:
         raise SettingsError(str(failure)) from failure
 
 

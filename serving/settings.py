@@ -30,10 +30,19 @@ class Settings(BaseSettings):
     )
 
     model: str = Field(NANO, description="`nano`, a model directory, or a hub id")
-    engine: Literal["transformers", "scripted"] = Field(
+    engine: Literal["transformers", "sglang", "scripted"] = Field(
         "transformers", description="scripted takes its script as `model`: delay=0.05,fault=hang"
     )
-    device: str = Field("cpu", description="cpu, cuda, cuda:1, …")
+    base_url: str | None = Field(None, description="a running SGLang server; none: a private one")
+    engine_key: SecretStr | None = Field(None, description="the key of the server at base_url")
+    device: str = Field("auto", description="cpu, cuda, cuda:1, …; auto: a GPU if there is one")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs that hold one copy (SGLang)")
+    memory_share: float | None = Field(
+        None, gt=0, lt=1, description="of a GPU's memory, for weights and cache (SGLang)"
+    )
+    server_args: tuple[str, ...] = Field(
+        (), description="more words for SGLang's launcher: --context-length, 8192"
+    )
     dtype: Literal["auto", "bfloat16", "float16", "float32", "float64"] = Field(
         "auto", description="what the model computes in; auto: as its weights are stored"
     )
@@ -94,6 +103,10 @@ class Settings(BaseSettings):
             raise ValueError("an API key needs at least 8 characters")
         if self.max_replicas is not None and self.max_replicas < self.replicas:
             raise ValueError(f"max_replicas is below replicas ({self.replicas})")
+        sglang = ("base_url", "engine_key", "tensor_parallel", "memory_share", "server_args")
+        given = [name for name in sglang if name in self.model_fields_set]
+        if given and self.engine != "sglang":
+            raise ValueError(f"{', '.join(given)} belong to SGLang: give engine = sglang too")
         return self
 
 

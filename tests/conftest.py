@@ -13,6 +13,7 @@ from hypothesis import settings
 from judges.nano import WEIGHTS
 from rrm.engine import Engine, open_engine
 from serving.process import ServiceProcess
+from tests.sglang_cpu import ENV, OPTIONS, require_sglang
 
 settings.register_profile("closecall", deadline=None)  # timings never decide a test
 settings.load_profile("closecall")
@@ -22,6 +23,18 @@ settings.load_profile("closecall")
 def nano() -> Iterator[Engine]:
     """The real engine on the bundled weights."""
     engine = open_engine(f"transformers:{WEIGHTS}")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def sglang() -> Iterator[Engine]:
+    """The real SGLang on the bundled weights: a private server."""
+    require_sglang()
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in ENV.items():
+            patched.setenv(name, value)
+        engine = open_engine(f"sglang:{WEIGHTS}", OPTIONS)
     yield engine
     engine.close()
 

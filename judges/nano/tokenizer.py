@@ -114,7 +114,7 @@ def build() -> PreTrainedTokenizerFast:
     core.add_tokens(
         [AddedToken(piece, normalized=False, special=piece in ROLES) for piece in pieces()]
     )
-    built: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    built: PreTrainedTokenizerFast = PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token="<|end|>",  # noqa: S106 a token, no secret
         pad_token="<|pad|>",  # noqa: S106

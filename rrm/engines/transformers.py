@@ -11,6 +11,7 @@ together for its batch and is dropped with it: the chain's cache is only read.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import queue
 import threading
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from rrm.engine import (
@@ -31,12 +32,12 @@ from rrm.engine import (
     LabelPlan,
     ModelCard,
     Probed,
-    PromptTooLong,
     Question,
     Sampling,
     plan_labels,
 )
 from rrm.engines.kv import LocalChain, draw, row_of, side_by_side
+from rrm.engines.words import Words
 from rrm.style import Rendered
 
 TICK = 8
@@ -87,26 +88,21 @@ class TransformersEngine:
     """
 
     def __init__(self, directory: Path, device: str = "cpu", dtype: str = "auto") -> None:
-        if not (directory / "config.json").is_file():
-            raise FileNotFoundError(f"{directory} holds no model (no config.json)")
+        self.words = Words(directory)
+        self.control = self.words.control
         self.card = ModelCard.of(directory)
         self.url = f"transformers:{directory}"
-        self.words = AutoTokenizer.from_pretrained(directory)
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        logging.disable_progress_bar()
         model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
         self.model = model.to(device).eval()
+        # Renamed in transformers 5.20 or so; SGLang pins an older one.
+        words = inspect.signature(self.model.forward).parameters
+        self._cache_word = "cache" if "cache" in words else "past_key_values"
         kinds = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"}:
             raise ValueError(f"{directory}: layers of kind {kinds} keep no cache that can be cut")
         self.device = torch.device(device)
-        self.context: int = self.model.config.max_position_embeddings
-        self.control = frozenset(self.words.all_special_tokens) | frozenset(
-            token.content for token in self.words.added_tokens_decoder.values()
-        )
-        ends = self.model.generation_config.eos_token_id
-        self._ends = set(ends) if isinstance(ends, list) else {ends, self.words.eos_token_id}
         self._jobs: queue.SimpleQueue[_Reading | _Growing | None] = queue.SimpleQueue()
-        self._pieces: dict[int, str] = {}
         self._failures = 0
         """in a row"""
         self._pass_began: float | None = None
@@ -116,31 +112,15 @@ class TransformersEngine:
 
     # -- the protocol -----------------------------------------------------------------------------
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids, nothing added."""
-        ids: list[int] = self.words(text, add_special_tokens=False).input_ids
-        return ids
-
     def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> Chain:
-        turns = [turn.model_dump() for turn in rendered.messages]
-        prompt = str(
-            self.words.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        )
-        if not rendered.opening or not prompt.rstrip().endswith(rendered.opening.rstrip()):
-            prompt += rendered.opening  # some templates open the thought themselves
-        ids = self.encode(prompt)
-        if len(ids) >= self.context:
-            raise PromptTooLong(
-                f"the prompt is {len(ids)} tokens and {self.card.name} takes {self.context}; "
-                "shorten it or use a model with a longer context"
-            )
+        ids = self.words.prompt(rendered)
         generator = None
         if sampling.temperature > 0:
             generator = torch.Generator().manual_seed(sampling.seed)
         return LocalChain(prompt_ids=ids, sampling=sampling, generator=generator)
 
     async def probe(self, questions: Sequence[Question]) -> list[Probed]:
-        plans = [plan_labels(self.encode, q.suffix, q.labels) for q in questions]
+        plans = [plan_labels(self.words.encode, q.suffix, q.labels) for q in questions]
         rows: list[list[_Reading]] = [
             [_Reading(_local(q.chain), plan.forced + node) for node in plan.nodes]
             for q, plan in zip(questions, plans, strict=True)
@@ -152,7 +132,7 @@ class TransformersEngine:
         jobs = []
         for growth in growths:
             chain = _local(growth.chain)
-            room = self.context - len(chain.tokens) - 1
+            room = self.words.context - len(chain.tokens) - 1
             jobs.append(_Growing(chain, min(growth.tokens, room), growth.stop))
         await self._answer(jobs)
 
@@ -182,14 +162,6 @@ class TransformersEngine:
             for job in jobs:
                 job.done.cancel()
             raise
-
-    def _decode(self, ids: list[int]) -> str:
-        return str(self.words.decode(ids))
-
-    def _piece(self, token: int) -> str:
-        if token not in self._pieces:
-            self._pieces[token] = self._decode([token])
-        return self._pieces[token]
 
     # -- the worker -------------------------------------------------------------------------------
 
@@ -320,7 +292,7 @@ class TransformersEngine:
             input_ids=ids.to(self.device),
             attention_mask=mask.to(self.device),
             position_ids=(starts + torch.arange(width)[None]).to(self.device),
-            cache=cache,
+            **{self._cache_word: cache},
             use_cache=True,
             logits_to_keep=kept,
         )
@@ -343,7 +315,7 @@ class TransformersEngine:
         for row, (job, pad) in enumerate(zip(batch.rows, batch.pads, strict=True)):
             chain = job.chain
             chain.kv = row_of(batch.cache, row, pad, pad + len(chain.tokens))
-        torn = [job.chain for job in batch.rows if _trim(job.chain, job.stop, self)]
+        torn = [job.chain for job in batch.rows if _trim(job.chain, job.stop, self.words)]
         if torn:
             self._prefill(torn)
 
@@ -363,7 +335,7 @@ class TransformersEngine:
                 input_ids=new.to(self.device),
                 attention_mask=batch.mask.long().to(self.device),
                 position_ids=positions.to(self.device),
-                cache=batch.cache,
+                **{self._cache_word: batch.cache},
                 use_cache=True,
             )
             logits = output.logits[:, -1].float().cpu()
@@ -377,7 +349,7 @@ class TransformersEngine:
         if job.left <= 0 or chain.logits is None:
             return None
         token = draw(chain)
-        if token in self._ends:
+        if token in self.words.ends:
             chain.finish, job.left = "eos", 0
         else:
             chain.ids.append(token)
@@ -385,12 +357,12 @@ class TransformersEngine:
             # A token may be a single byte, so this many surely hold the stop string.
             if (
                 job.stop
-                and job.stop[-1] in self._piece(token)
-                and job.stop in self._decode(chain.ids[-4 * len(job.stop) :])
+                and job.stop[-1] in self.words.piece(token)
+                and job.stop in self.words.decode(chain.ids[-4 * len(job.stop) :])
             ):
                 chain.finish, job.left = "stop", 0
         if job.left == 0:
-            chain.text = self._decode(chain.ids)
+            chain.text = self.words.decode(chain.ids)
         return None if chain.finish == "eos" else token
 
 
@@ -419,15 +391,12 @@ def _combine(plan: LabelPlan, rows: Sequence[_Reading]) -> Probed:
     return Probed(plan.combine(after), sum(len(row.ids) for row in rows))
 
 
-def _trim(chain: LocalChain, stop: str | None, engine: TransformersEngine) -> bool:
+def _trim(chain: LocalChain, stop: str | None, words: Words) -> bool:
     """Cut what a last token says beyond the stop string; true if the cache lags behind then."""
     if chain.finish != "stop" or stop is None or chain.text.endswith(stop):
         return False
-    text = chain.text[: chain.text.rindex(stop) + len(stop)]
-    kept = engine._decode(chain.ids[:-1])
-    rest = engine.encode(text.removeprefix(kept))
-    chain.ids[-1:] = rest
-    chain.text = text
+    before = len(chain.ids) - 1
+    chain.ids, chain.text = words.cut(chain.ids, stop)
     if chain.kv is not None:
-        chain.kv = chain.kv[:, :, : len(chain.tokens) - len(rest)]
+        chain.kv = chain.kv[:, :, : len(chain.prompt_ids) + before]
     return True

@@ -52,6 +52,7 @@ def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
         ({"model": "/nowhere"}, "no model at"),
         ({"model": "owner/name"}, "could not be fetched"),
         ({"device": "cuda"}, "no GPU"),
+        ({"engine": "sglang"}, "On a CPU use --engine transformers|pip install 'closecall.sglang"),
         ({"prompt_file": tmp_path / "none"}, "no prompt file"),
     ):
         with pytest.raises(SettingsError, match=said):

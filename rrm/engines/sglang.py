@@ -1,0 +1,336 @@
+"""SGLang as an engine, by its native `/generate` on token ids.
+
+A probe asks for no new token: `max_new_tokens` 0 with `token_ids_logprob` gives the log-probability
+of each label after chain and suffix, and the radix cache holds all but the suffix. Labels of more
+than one token are read along their own ids through `logprob_start_len`. A chain grows by its ids;
+whoever leaves has their requests aborted. Nothing of a chain lives on the server but cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from rrm.engine import (
+    Chain,
+    EngineError,
+    EngineOptions,
+    Growth,
+    LabelPlan,
+    ModelCard,
+    Path_,
+    Probed,
+    Question,
+    Sampling,
+    plan_labels,
+)
+from rrm.engines.remote import Loop
+from rrm.engines.sglang_server import PrivateServer, RunningServer, Server
+from rrm.engines.words import Words
+from rrm.style import Rendered
+
+TRIES = 4
+"""calls of one request, where the server was lost or busy in between"""
+BUSY = frozenset({429, 502, 503, 504})
+STUCK = 120.0
+"""seconds without any answer, while some are awaited, after which the server hangs"""
+Answer = Mapping[str, Any]
+
+
+@dataclass
+class TokenCount:
+    """What the server computed, by its own counters: tokens since the engine was opened."""
+
+    prompt: int = 0
+    """of prompts and chains that were not in the cache"""
+    probe: int = 0
+    """prefilled for probes beyond their chains"""
+    cached: int = 0
+    """served from the radix cache"""
+    generated: int = 0
+
+    @property
+    def computed(self) -> int:
+        return self.prompt + self.probe + self.generated
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One row of a probe: the ids to read through, and which nodes of the plan lie on the way."""
+
+    ids: list[int]
+    nodes: tuple[Path_, ...]
+    """longest first; the row ends with it"""
+    tokens: list[int]
+    """whose log-probabilities are asked for"""
+    appended: int
+    """ids behind the chain"""
+
+    @property
+    def start(self) -> int:
+        """`logprob_start_len`: -1 if only what follows the last id matters."""
+        if len(self.nodes) == 1:
+            return -1
+        return len(self.ids) - (len(self.nodes[0]) - len(self.nodes[-1])) - 1
+
+    def read(self, answer: Answer) -> dict[Path_, Callable[[int], float]]:
+        """Next-token log-probabilities after each node. Raises EngineError if one is missing."""
+        meta = answer["meta_info"]
+        rows = [meta["output_token_ids_logprobs"]]
+        rows = [row[0] if row else None for row in rows]
+        if len(self.nodes) > 1:
+            # Entry i of the input stands before the id at start + i.
+            shortest = len(self.nodes[-1])
+            before = meta["input_token_ids_logprobs"]
+            rows += [before[len(node) - shortest + 1] for node in self.nodes[1:]]
+        found = {}
+        for node, row in zip(self.nodes, rows, strict=True):
+            if row is None:
+                raise EngineError("SGLang gave no log-probabilities for a probe")
+            found[node] = {token: float(value) for value, token, _ in row}.__getitem__
+        return found
+
+
+class SGLangEngine:
+    """`sglang:DIR`: a private server, or with `options.base_url` one that runs already.
+
+    DIR holds the tokenizer either way. Raises FileNotFoundError if it is no model directory,
+    EngineError if the server does not come up or has another model's tokenizer.
+    """
+
+    def __init__(self, directory: Path, options: EngineOptions) -> None:
+        self.words = Words(directory)
+        self.control = self.words.control
+        self.card = ModelCard.of(directory)
+        self.url = f"sglang:{directory}"
+        self.count = TokenCount()
+        self.server: Server
+        if options.base_url is None:
+            self.server = PrivateServer(directory, options)
+        else:
+            self.server = RunningServer(options.base_url.rstrip("/"), options.api_key)
+        self._loop = Loop("sglang")
+        self._awaited = 0
+        """requests under way"""
+        self._heard = time.monotonic()
+        """when the server last answered, or was first asked after a rest"""
+        self._client = self._loop.wait(self._open())
+        try:
+            self._loop.wait(self._meet())
+        except BaseException:
+            self.close()
+            raise
+
+    # -- the protocol -----------------------------------------------------------------------------
+
+    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> Chain:
+        return Chain(prompt_ids=self.words.prompt(rendered), sampling=sampling)
+
+    async def probe(self, questions: Sequence[Question]) -> list[Probed]:
+        plans = [plan_labels(self.words.encode, q.suffix, q.labels) for q in questions]
+        lines = [_lines(q.chain, plan) for q, plan in zip(questions, plans, strict=True)]
+        every = [line for some in lines for line in some]
+        answers = iter(await self._loop.run(self._read(every)))
+        probed = []
+        for question, plan, some in zip(questions, plans, lines, strict=True):
+            after: dict[Path_, Callable[[int], float]] = {}
+            for line in some:
+                answer = next(answers)
+                after.update(line.read(answer))
+                self._note(question.chain, answer)
+            probed.append(
+                Probed(plan.combine(after), sum(len(plan.forced + node) for node in plan.nodes))
+            )
+        return probed
+
+    async def extend(self, growths: Sequence[Growth]) -> None:
+        growing = [(growth, room) for growth in growths if (room := self._room(growth)) > 0]
+        if not growing:
+            return
+        body = {
+            "input_ids": [growth.chain.prompt_ids + growth.chain.ids for growth, _ in growing],
+            "sampling_params": [_sampling(growth, room) for growth, room in growing],
+        }
+        answers = await self._loop.run(self._generate(body, len(growing)))
+        for (growth, _), answer in zip(growing, answers, strict=True):
+            self._note(growth.chain, answer)
+            self._grow(growth, answer)
+
+    async def check(self) -> None:
+        self.server.check()
+        if self._awaited and time.monotonic() - self._heard > STUCK:
+            raise EngineError(f"the SGLang server hangs: no answer for over {STUCK:g} s")
+
+    def close(self) -> None:
+        self.server.stop()
+        with suppress(Exception):
+            self._loop.wait(self._client.aclose(), timeout=5)
+        self._loop.close()
+
+    # -- probing ----------------------------------------------------------------------------------
+
+    async def _read(self, lines: list[_Line]) -> list[Answer]:
+        body = {
+            "input_ids": [line.ids for line in lines],
+            "sampling_params": {"max_new_tokens": 0, "temperature": 0},
+            "return_logprob": True,
+            "token_ids_logprob": [line.tokens for line in lines],
+            "logprob_start_len": [line.start for line in lines],
+        }
+        answers = await self._generate(body, len(lines))
+        for line, answer in zip(lines, answers, strict=True):
+            computed = len(line.ids) - answer["meta_info"]["cached_tokens"]
+            own = min(computed, line.appended + 1)  # the chain's last token is never cached
+            self.count.probe += own
+            self.count.prompt += computed - own
+        return answers
+
+    # -- growing ----------------------------------------------------------------------------------
+
+    def _room(self, growth: Growth) -> int:
+        """Tokens this chain may grow by."""
+        chain = growth.chain
+        if chain.finish == "eos" or (chain.finish == "stop" and growth.stop is not None):
+            return 0
+        return min(growth.tokens, self.words.context - len(chain.prompt_ids) - len(chain.ids) - 1)
+
+    def _grow(self, growth: Growth, answer: Answer) -> None:
+        chain, new = growth.chain, list(answer["output_ids"])
+        reason = answer["meta_info"]["finish_reason"]
+        if reason["type"] == "abort":
+            raise EngineError(f"SGLang gave a chain up: {reason.get('message') or 'aborted'}")
+        self.count.generated += len(new)
+        self.count.prompt += (
+            len(chain.prompt_ids) + len(chain.ids) - answer["meta_info"]["cached_tokens"]
+        )
+        if reason["type"] == "stop" and new and new[-1] in self.words.ends:
+            new.pop()
+            chain.finish = "eos"
+        old = len(chain.ids)
+        chain.ids += new
+        stop = growth.stop
+        if stop is not None:
+            end = self._first_end(chain.ids, old, stop)
+            if end is not None:
+                chain.ids, chain.text = self.words.cut(chain.ids[:end], stop)
+                chain.finish = "stop"
+                return
+        chain.text = self.words.decode(chain.ids)
+
+    def _first_end(self, ids: list[int], old: int, stop: str) -> int | None:
+        """How many of `ids` say `stop` for the first time, if they do.
+
+        SGLang looks at new tokens only, and the stop string may have begun before them.
+        """
+        tail = max(0, old - 4 * len(stop))
+        if stop not in self.words.decode(ids[tail:]):
+            return None
+        return next(
+            end for end in range(old, len(ids) + 1) if stop in self.words.decode(ids[tail:end])
+        )
+
+    # -- the wire ---------------------------------------------------------------------------------
+
+    async def _open(self) -> httpx2.AsyncClient:
+        # Callers have deadlines of their own; proxies have no business here.
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
+        return httpx2.AsyncClient(timeout=None, trust_env=False, limits=limits)
+
+    async def _meet(self) -> None:
+        """Wait for the server, and make sure it reads ids as we write them."""
+        text = "Compare 1 and 2: <think>\n</think> \\boxed{"
+        answer = await self._post("/tokenize", {"prompt": text, "add_special_tokens": False})
+        if answer["tokens"] != self.words.encode(text):
+            raise EngineError(
+                f"the server at {self.server.url} has another tokenizer than {self.url}; "
+                "pass the directory of the model that it serves"
+            )
+
+    async def _generate(self, body: dict[str, Any], n: int) -> list[Answer]:
+        """Answers to a batch of n. A caller that leaves takes its requests along."""
+        rids = [uuid.uuid4().hex for _ in range(n)]
+        try:
+            answers: list[Answer] = await self._post("/generate", {**body, "rid": rids})
+        except asyncio.CancelledError:
+            leaving = asyncio.gather(
+                *(self._send("/abort_request", {"rid": rid}) for rid in rids),
+                return_exceptions=True,
+            )
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(leaving)
+            raise
+        return answers
+
+    async def _post(self, path: str, body: dict[str, Any]) -> Any:
+        why = ""
+        for attempt in range(TRIES):
+            await self.server.ready()
+            try:
+                response = await self._send(path, body)
+            except httpx2.TransportError as failure:
+                why = f"{type(failure).__name__}: {failure}"
+            else:
+                if response.status_code == 200:
+                    return response.json()
+                why = f"{response.status_code} {response.text[:300]}"
+                if response.status_code not in BUSY:
+                    break
+            await asyncio.sleep(0.2 * 2**attempt)
+        raise EngineError(f"SGLang at {self.server.url}{path}: {why}")
+
+    async def _send(self, path: str, body: dict[str, Any]) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {self.server.key}"} if self.server.key else {}
+        if not self._awaited:
+            self._heard = time.monotonic()
+        self._awaited += 1
+        try:
+            return await self._client.post(f"{self.server.url}{path}", json=body, headers=headers)
+        finally:
+            self._awaited -= 1
+            self._heard = time.monotonic()
+
+    def _note(self, chain: Chain, answer: Answer) -> None:
+        cached: int = answer["meta_info"]["cached_tokens"]
+        self.count.cached += cached
+        if chain.cached_tokens is None:
+            chain.cached_tokens = min(cached, len(chain.prompt_ids))
+
+
+def _lines(chain: Chain, plan: LabelPlan) -> list[_Line]:
+    """A row for each node that does not lie on the way to another."""
+    head = chain.prompt_ids + chain.ids + list(plan.forced)
+    made = []
+    for node in plan.nodes:
+        if any(len(other) > len(node) and other[: len(node)] == node for other in plan.nodes):
+            continue
+        way = [node[:depth] for depth in range(len(node), -1, -1)]
+        after = [one for one in way if one in plan.nodes]
+        tokens = {
+            path[len(one)]
+            for one in after
+            for path in plan.paths.values()
+            if len(path) > len(one) and path[: len(one)] == one
+        }
+        appended = len(plan.forced) + len(node)
+        made.append(_Line([*head, *node], tuple(after), sorted(tokens), appended))
+    return made
+
+
+def _sampling(growth: Growth, room: int) -> dict[str, Any]:
+    how = growth.chain.sampling
+    return {
+        "max_new_tokens": room,
+        "temperature": how.temperature,
+        "stop": growth.stop,
+        "no_stop_trim": True,
+        "skip_special_tokens": False,
+        "sampling_seed": how.seed % 2**31,
+    }

@@ -1,0 +1,75 @@
+"""A model's words: its tokenizer and chat template, the same for every engine that is fed ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+from rrm.engine import PromptTooLong
+from rrm.style import Rendered
+
+
+class Words:
+    """Text to ids and back for the model in `directory`. Loads no weights.
+
+    Raises FileNotFoundError if `directory` is no model directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        if not (directory / "config.json").is_file():
+            raise FileNotFoundError(f"{directory} holds no model (no config.json)")
+        self._tokenizer = AutoTokenizer.from_pretrained(directory)
+        self.context: int = AutoConfig.from_pretrained(directory).max_position_embeddings
+        self.control = frozenset(self._tokenizer.all_special_tokens) | frozenset(
+            token.content for token in self._tokenizer.added_tokens_decoder.values()
+        )
+        self.ends = {self._tokenizer.eos_token_id} | _ends(directory)
+        self._pieces: dict[int, str] = {}
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, nothing added."""
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids))
+
+    def piece(self, token: int) -> str:
+        """The text of one token."""
+        if token not in self._pieces:
+            self._pieces[token] = self.decode([token])
+        return self._pieces[token]
+
+    def prompt(self, rendered: Rendered) -> list[int]:
+        """The ids of a question in the model's chat template. Raises PromptTooLong."""
+        turns = [turn.model_dump() for turn in rendered.messages]
+        text = str(
+            self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        )
+        if not rendered.opening or not text.rstrip().endswith(rendered.opening.rstrip()):
+            text += rendered.opening  # some templates open the thought themselves
+        ids = self.encode(text)
+        if len(ids) >= self.context:
+            raise PromptTooLong(
+                f"the prompt is {len(ids)} tokens and this model takes {self.context}; "
+                "shorten it or use a model with a longer context"
+            )
+        return ids
+
+    def cut(self, ids: list[int], stop: str) -> tuple[list[int], str]:
+        """`ids` without what the last token says beyond `stop`, and their text."""
+        text = self.decode(ids)
+        if text.endswith(stop):
+            return ids, text
+        text = text[: text.rindex(stop) + len(stop)]
+        kept = ids[:-1]
+        return kept + self.encode(text.removeprefix(self.decode(kept))), text
+
+
+def _ends(directory: Path) -> set[int]:
+    """The ids that end a turn, as the model's generation config names them."""
+    if not (directory / "generation_config.json").is_file():
+        return set()
+    ends = GenerationConfig.from_pretrained(directory).eos_token_id
+    return set(ends if isinstance(ends, list) else [] if ends is None else [ends])
