@@ -1,0 +1,101 @@
+"""What only the SGLang engine can show: running servers, keys, a server that does not come up."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from judges.nano import WEIGHTS
+from rrm.engine import Engine, EngineError, EngineOptions, Question, open_engine
+from rrm.engines.sglang import SGLangEngine
+from rrm.engines.sglang_server import launch_arguments
+from tests.rrm.test_engines import chains, grow
+from tests.sglang_cpu import ENV, OPTIONS
+
+
+@pytest.fixture
+def running(sglang: Engine) -> EngineOptions:
+    """How to reach the session's server as one that runs already."""
+    assert isinstance(sglang, SGLangEngine)
+    return EngineOptions(base_url=sglang.server.url, api_key=sglang.server.key)
+
+
+def test_a_running_server_is_used_with_its_key(running: EngineOptions, sglang: Engine) -> None:
+    engine = open_engine(f"sglang:{WEIGHTS}", running)
+    theirs, ours = chains(engine, 2), chains(sglang, 2)
+    grow(engine, theirs, 30)
+    grow(sglang, ours, 30)
+    assert [chain.ids for chain in theirs] == [chain.ids for chain in ours]
+    engine.close()
+    asyncio.run(sglang.check())  # it was not ours to stop
+    grow(sglang, chains(sglang, 1), 3)
+
+
+def test_a_wrong_key_is_told(running: EngineOptions) -> None:
+    with pytest.raises(EngineError, match="401"):
+        open_engine(f"sglang:{WEIGHTS}", replace(running, api_key="wrong"))
+
+
+def test_nobody_there_is_told() -> None:
+    with pytest.raises(EngineError, match=r"127\.0\.0\.1:9"):
+        open_engine(f"sglang:{WEIGHTS}", EngineOptions(base_url="http://127.0.0.1:9"))
+
+
+def test_a_server_with_another_tokenizer_is_refused(running: EngineOptions, tmp_path: Path) -> None:
+    for file in WEIGHTS.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tokenizer = tmp_path / "tokenizer.json"
+    words = json.loads(tokenizer.read_text())
+    ids = words["model"]["vocab"]
+    ids["1"], ids["2"] = ids["2"], ids["1"]
+    tokenizer.write_text(json.dumps(words))
+    with pytest.raises(EngineError, match="another tokenizer"):
+        open_engine(f"sglang:{tmp_path}", running)
+
+
+def test_a_cached_prefix_is_counted(sglang: Engine) -> None:
+    assert isinstance(sglang, SGLangEngine)
+    [chain] = chains(sglang, 1, seed=77)
+    asyncio.run(sglang.probe([Question(chain, "", ("1", "2"))]))
+    cold = chain.cached_tokens
+    assert cold is not None
+    assert cold < len(chain.prompt_ids) - 1
+    grow(sglang, [chain], 10)
+    before = replace(sglang.count)
+    [answer] = asyncio.run(sglang.probe([Question(chain, "</think>\n\n", ("1", "2"))]))
+    assert chain.cached_tokens == cold
+    # The last generated token was never run; everything before it was.
+    assert sglang.count.probe - before.probe == answer.tokens + 1
+    assert sglang.count.prompt == before.prompt
+
+
+def test_a_server_that_cannot_load_says_what_it_said(
+    with_sglang: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENV.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("rrm.engines.sglang_server.DEATHS", 1)
+    bad = replace(OPTIONS, server_args=("--no-such-option",))
+    with pytest.raises(EngineError, match="no-such-option"):
+        open_engine(f"sglang:{WEIGHTS}", bad)
+
+
+def test_options_become_launcher_words() -> None:
+    words = launch_arguments(
+        WEIGHTS,
+        EngineOptions(
+            device="cuda",
+            dtype="bfloat16",
+            tensor_parallel=2,
+            memory_share=0.8,
+            server_args=("--context-length", "8192"),
+        ),
+    )
+    assert words == [
+        *("--model-path", str(WEIGHTS), "--dtype", "bfloat16", "--tp-size", "2"),
+        *("--mem-fraction-static", "0.8", "--context-length", "8192"),
+    ]
+    with pytest.raises(ValueError, match="float64"):
+        launch_arguments(WEIGHTS, EngineOptions(dtype="float64"))
