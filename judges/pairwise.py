@@ -148,33 +148,38 @@ class _Call:
 
     async def run(self) -> Verdict | Unscored:
         index = 0
-        reading = await self._checkpoint(index)
-        if self.asked.effort == "none":
-            return self._decide(reading, index, StopReason.NO_THOUGHT)
-        for goal in self.goals:
-            if self._sure(reading, index):
-                return self._decide(reading, index, StopReason.MARGIN)
-            if goal == 0:  # no thought is allowed: there is nothing new to read
+        reading = await self._checkpoint(0) if self._looks(0) else None
+        if reading is not None and self.asked.effort == "none":
+            return self._decide(reading, 0, StopReason.NO_THOUGHT)
+        if reading is not None and self._sure(reading, 0):
+            return self._decide(reading, 0, StopReason.MARGIN)
+        for stage, goal in enumerate(self.goals, start=1):
+            if reading is not None and goal == 0:  # no thought is allowed: nothing new to read
                 break
-            await self.chains.grow(goal, self.watch)
-            if self.chains.length > 0:
-                index += 1
-            ended = self.chains.ended
-            if not ended and goal < self.limit and not self._looks:
+            if goal < self.limit and not self._looks(stage):
                 continue
+            await self.chains.grow(goal, self.watch)
+            index = stage if self.chains.length > 0 else 0
             reading = await self._checkpoint(index)
-            if ended:
+            if self.chains.ended:
                 break
+            if goal < self.limit and self._sure(reading, index):
+                return self._decide(reading, index, StopReason.MARGIN)
+        if reading is None:
+            raise RuntimeError("the last goal is always read")
         reason = StopReason.ENDED if self.chains.closed else StopReason.BUDGET
         if reading.mass < READABLE_MASS and self.chains.ended:
             return await self._parse()
         return self._decide(reading, index, reason)
 
-    @property
-    def _looks(self) -> bool:
-        """Whether checkpoints inside the chain are read."""
-        adaptive = self.asked.effort == "adaptive" and self.judge.stopper is not None
-        return adaptive or self.asked.trace
+    def _looks(self, index: int) -> bool:
+        """Whether checkpoint `index` is read: only where somebody might stop, or to trace."""
+        if self.asked.trace or self.limit == 0 or self.asked.effort == "none":
+            return True
+        stopper = self.judge.stopper
+        if self.asked.effort == "full":
+            return False
+        return index == 0 or (stopper is not None and stopper.looks(index))
 
     def _sure(self, reading: PairReading, index: int) -> bool:
         stopper = self.judge.stopper

@@ -3,13 +3,14 @@
 A stopper is fitted on traces of one model in one style. For each checkpoint it holds a logistic
 curve from |margin| to the probability that the verdict is right, one curve where both orders agree
 and one where they do not (Platt scaling, 1999), and one confidence at which to stop. A curve per
-checkpoint matters: confidence rises with length even on wrong chains.
+checkpoint matters: confidence rises with length even on wrong chains. A checkpoint at which next
+to nobody stops costs more than it saves, and is passed over.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pydantic import ConfigDict, Field
@@ -49,6 +50,7 @@ class Stage(Frozen):
     differ: Curve
     stop_agree: float = Field(description="stop at this |margin| or more if both orders agree")
     stop_differ: float = Field(description="the same where they do not")
+    look: bool = Field(True, description="whether reading this checkpoint pays")
 
     def at(self, confidence: float) -> Stage:
         """The same curves with the thresholds of another confidence."""
@@ -79,6 +81,18 @@ class Stopper(Frozen):
             }
         )
 
+    def keeping(self, looks: Collection[int]) -> Stopper:
+        """The same stopper that looks at the checkpoints `looks` only."""
+        stages = tuple(
+            stage.model_copy(update={"look": index in looks})
+            for index, stage in enumerate(self.stages)
+        )
+        return self.model_copy(update={"stages": stages})
+
+    def looks(self, index: int) -> bool:
+        """Whether checkpoint `index` is worth a look."""
+        return self.stage(index, ended=False).look
+
     def stage(self, index: int, ended: bool) -> Stage:
         """The stage for checkpoint `index`; the last one stands in beyond the ladder."""
         return self.final if ended else self.stages[min(index, len(self.stages) - 1)]
@@ -91,7 +105,7 @@ class Stopper(Frozen):
     def stop(self, index: int, margin: float, agree: bool) -> bool:
         """Whether this margin is wide enough to stop at checkpoint `index`."""
         stage = self.stage(index, ended=False)
-        return abs(margin) >= (stage.stop_agree if agree else stage.stop_differ)
+        return stage.look and abs(margin) >= (stage.stop_agree if agree else stage.stop_differ)
 
 
 class Stoppers(Frozen):

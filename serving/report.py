@@ -54,7 +54,7 @@ class Tally:
         self._verdict(line, line.outcome)
 
     def _verdict(self, line: Line, verdict: Verdict) -> None:
-        stage = max(0, len(verdict.path) - 1)
+        stage = sum(point.thinking_tokens > 0 for point in verdict.path)  # 0: the prompt alone
         self.stages[stage] += 1
         self.thought[stage] += verdict.usage.thinking_tokens
         self.preferred[verdict.preferred] += 1

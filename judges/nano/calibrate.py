@@ -63,7 +63,8 @@ def calibrate(engine: Engine, n: int, seed: int, keep: Path | None) -> Stoppers:
             f"{name}: confidence {stopper.confidence}, right "
             f"{sum(one.right for one in played) / n:.4f} of "
             f"{sum(one.right(len(one.path) - 1) for one in traces) / n:.4f} with whole chains, "
-            f"{spent / full:.1%} of their tokens",
+            f"{spent / full:.1%} of their tokens; looks after "
+            f"{[s.thinking_tokens for s in stopper.stages if s.look]} tokens",
             flush=True,
         )
     return Stoppers(stoppers=stoppers, prompt_hashes=hashes)

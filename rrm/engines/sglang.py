@@ -40,6 +40,10 @@ from rrm.style import Rendered
 TRIES = 4
 """calls of one request, where the server was lost or busy in between"""
 BUSY = frozenset({429, 502, 503, 504})
+GATHER = 0.002
+"""seconds for which probes of different callers are gathered into one request"""
+KEEP = 2.0
+"""seconds an idle connection is kept: well under the five after which SGLang hangs up"""
 STUCK = 120.0
 """seconds without any answer, while some are awaited, after which the server hangs"""
 Answer = Mapping[str, Any]
@@ -99,6 +103,22 @@ class _Line:
         return found
 
 
+@dataclass(eq=False)
+class _Asked:
+    """Rows that one caller waits for."""
+
+    lines: list[_Line]
+    answers: asyncio.Future[list[Answer]]
+
+    def tell(self, answers: list[Answer]) -> None:
+        if not self.answers.done():  # else the caller has left
+            self.answers.set_result(answers)
+
+    def fail(self, failure: Exception) -> None:
+        if not self.answers.done():
+            self.answers.set_exception(failure)
+
+
 class SGLangEngine:
     """`sglang:DIR`: a private server, or with `options.base_url` one that runs already.
 
@@ -118,6 +138,8 @@ class SGLangEngine:
         else:
             self.server = RunningServer(options.base_url.rstrip("/"), options.api_key)
         self._loop = Loop("sglang")
+        self._gathered: list[_Asked] = []
+        self._flushes: set[asyncio.Task[None]] = set()
         self._awaited = 0
         """requests under way"""
         self._heard = time.monotonic()
@@ -178,6 +200,34 @@ class SGLangEngine:
     # -- probing ----------------------------------------------------------------------------------
 
     async def _read(self, lines: list[_Line]) -> list[Answer]:
+        """In one request with whatever else is asked at about this moment: each is a pass."""
+        asked = _Asked(lines, asyncio.get_running_loop().create_future())
+        self._gathered.append(asked)
+        if len(self._gathered) == 1:
+            flush = asyncio.get_running_loop().create_task(self._flush())
+            self._flushes.add(flush)
+            flush.add_done_callback(self._flushes.discard)
+        return await asked.answers
+
+    async def _flush(self) -> None:
+        await asyncio.sleep(GATHER)
+        together, self._gathered = self._gathered, []
+        try:
+            answers = await self._probe([line for asked in together for line in asked.lines])
+        except Exception:  # one may have spoilt it for all
+            await asyncio.gather(*map(self._alone, together))
+            return
+        for asked in together:
+            asked.tell(answers[: len(asked.lines)])
+            del answers[: len(asked.lines)]
+
+    async def _alone(self, asked: _Asked) -> None:
+        try:
+            asked.tell(await self._probe(asked.lines))
+        except Exception as failure:
+            asked.fail(failure)
+
+    async def _probe(self, lines: list[_Line]) -> list[Answer]:
         body = {
             "input_ids": [line.ids for line in lines],
             "sampling_params": {"max_new_tokens": 0, "temperature": 0},
@@ -241,7 +291,7 @@ class SGLangEngine:
 
     async def _open(self) -> httpx2.AsyncClient:
         # Callers have deadlines of their own; proxies have no business here.
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
+        limits = httpx2.Limits(max_connections=None, keepalive_expiry=KEEP)
         return httpx2.AsyncClient(timeout=None, trust_env=False, limits=limits)
 
     async def _meet(self) -> None:

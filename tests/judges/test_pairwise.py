@@ -88,6 +88,22 @@ def test_thought_goes_on_until_the_margin_is_wide_enough() -> None:
     assert all(order.forced for order in found.orders)
 
 
+def test_a_checkpoint_that_does_not_pay_is_passed_over() -> None:
+    stopper = at(1.5)
+    stages = tuple(stopper.stages[0] for _ in range(4))
+    passing = stopper.model_copy(update={"stages": stages}).keeping({0, 3})
+    found = verdict(scripted(prefers_good(0.1), [LONG], passing))
+    assert [point.thinking_tokens for point in found.path] == [0, 64]
+    traced = verdict(scripted(prefers_good(0.1), [LONG], passing), asked=Asked(trace=True))
+    assert [point.thinking_tokens for point in traced.path] == [0, 16, 32, 64]
+    assert traced.margin == found.margin
+
+
+def test_full_effort_is_read_once() -> None:
+    found = verdict(scripted(prefers_good(0.1), [LONG], at(0.0)), asked=Asked("full"))
+    assert [point.thinking_tokens for point in found.path] == [2 * len(LONG)]
+
+
 def test_a_plain_pair_is_settled_without_a_token() -> None:
     def plain(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         good_first = text_of(chain).index("good") < text_of(chain).index("bad")

@@ -10,6 +10,7 @@ from rrm.calibration import (
     choose_stopper,
     fit_curve,
     fit_stopper,
+    prune,
     replay,
     replay_stopper,
 )
@@ -88,6 +89,35 @@ def test_replay_stops_at_the_first_yes_and_at_the_end_at_last() -> None:
     assert replay(trace, lambda *_: True).thinking_tokens == 0
     assert replay(trace, lambda *_: False).thinking_tokens == 32
     assert replay(trace, lambda index, _: index == 1).thinking_tokens == 16
+
+
+def test_a_checkpoint_where_nobody_stops_is_passed_over() -> None:
+    """The first checkpoint tells nothing new; the second tells all; the chain goes on for long."""
+
+    def trace(size: float) -> Trace:
+        path = (point(0, 0.1), point(16, 0.1), point(32, size), point(400, size))
+        return Trace(label="a", path=path, ended=True)
+
+    rng = random.Random(6)
+    traces = [trace(rng.choice((6.0, 0.1))) for _ in range(400)]
+    stopper = fit_stopper(traces, (8, 16, 200), 0.5, "s").at(0.5)
+    flat = stopper.stages[1].model_copy(update={"stop_agree": math.inf})
+    stages = (flat, flat, stopper.stages[2].model_copy(update={"stop_agree": 1.0}), flat)
+    pruned = prune(stopper.model_copy(update={"stages": stages}), traces)
+    assert [index for index in range(4) if pruned.looks(index)] == [0, 2]
+    assert [replay_stopper(t, pruned).looks for t in traces[:50]] == [
+        1 if t.path[2].margin > 1 else 2 for t in traces[:50]
+    ]
+    assert not pruned.stop(1, 99.0, agree=True)
+
+
+def test_pruning_never_makes_the_traces_dearer() -> None:
+    traces = simulated(7, 600)
+    for confidence in (0.6, 0.9, 0.99):
+        fitted = fit_stopper(traces, LADDER, confidence, "s")
+        before = sum(replay_stopper(trace, fitted).cost for trace in traces)
+        after = sum(replay_stopper(trace, prune(fitted, traces)).cost for trace in traces)
+        assert after <= before
 
 
 def test_a_margin_of_nothing_is_not_right() -> None:

@@ -4,11 +4,12 @@ import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from judges.nano import WEIGHTS
-from rrm.engine import Engine, EngineError, EngineOptions, Question, open_engine
+from rrm.engine import Chain, Engine, EngineError, EngineOptions, Question, open_engine
 from rrm.engines.sglang import SGLangEngine
 from rrm.engines.sglang_server import launch_arguments
 from tests.rrm.test_engines import chains, grow
@@ -69,6 +70,36 @@ def test_a_cached_prefix_is_counted(sglang: Engine) -> None:
     # The last generated token was never run; everything before it was.
     assert sglang.count.probe - before.probe == answer.tokens + 1
     assert sglang.count.prompt == before.prompt
+
+
+def test_probes_of_many_callers_are_one_request_and_one_cannot_spoil_the_others(
+    sglang: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(sglang, SGLangEngine)
+    many = chains(sglang, 5)
+    too_long = Chain(prompt_ids=many[0].prompt_ids * 100)
+    sizes = []
+    real = SGLangEngine._generate
+
+    async def counted(engine: SGLangEngine, body: dict[str, Any], n: int) -> Any:
+        sizes.append(n)
+        return await real(engine, body, n)
+
+    async def ask(chain: Chain) -> float:
+        [answer] = await sglang.probe([Question(chain, "", ("1", "2"))])
+        return answer.seen.mass
+
+    async def together(asked: list[Chain]) -> list[Any]:
+        return await asyncio.gather(*map(ask, asked), return_exceptions=True)
+
+    monkeypatch.setattr(SGLangEngine, "_generate", counted)
+    monkeypatch.setattr("rrm.engines.sglang.GATHER", 0.3)
+    good = asyncio.run(together(many))
+    assert all(isinstance(mass, float) for mass in good)
+    assert sizes == [5]
+    mixed = asyncio.run(together([*many, too_long]))
+    assert isinstance(mixed[-1], EngineError)
+    assert mixed[:-1] == pytest.approx(good, abs=1e-5)
 
 
 def test_a_server_that_cannot_load_says_what_it_said(
