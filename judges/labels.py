@@ -1,26 +1,19 @@
-"""Pairwise styles whose verdict is one label: what RRM and RM-R1 have in common."""
+"""Pairwise styles whose verdict is one label: a letter, a name, a point on a scale."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 
+from judges.turns import PAIR_SLOTS, Turns
 from rrm.parse import Reading, Unread, after_thought, last_choice
-from rrm.style import Ask, Fence, ProbeReading, Rendered, StyleMismatch, fill, hash_prompt
-from rrm.types import Message
+from rrm.style import Ask, ProbeReading, Rendered, StyleMismatch, hash_prompt
 
-USER_MARK = "=== user ==="
-SLOTS = ("{prompt}", "{response_1}", "{response_2}")
 CLOSE_THOUGHT = "</think>"
 FLOOR = -50.0
 """log-probability below which a label is as good as impossible; keeps margins finite"""
-
-
-def prompt_file(name: str) -> str:
-    """The text of one of our own prompts."""
-    return (files("judges") / "prompts" / name).read_text(encoding="utf-8").rstrip("\n")
 
 
 def close_thought(chain: str) -> str:
@@ -28,24 +21,43 @@ def close_thought(chain: str) -> str:
     return CLOSE_THOUGHT
 
 
+def close_sections(names: Iterable[str]) -> Callable[[str], str]:
+    """A way to close every tagged section that a chain has left open, innermost first."""
+    section = re.compile(rf"<(/?)({'|'.join(map(re.escape, names))})>")
+
+    def close(chain: str) -> str:
+        still_open: list[str] = []
+        for match in section.finditer(chain):
+            if not match[1]:
+                still_open.append(match[2])
+            elif match[2] in still_open:
+                still_open.remove(match[2])
+        return "".join(f"\n</{tag}>" for tag in reversed(still_open))
+
+    return close
+
+
 @dataclass(frozen=True)
 class LabelStyle:
-    """A pairwise style: two responses, two labels, no tie."""
+    """A pairwise style: two responses, one label. Several labels may speak for one side, as on a
+    scale; the margin is then the log-odds of the sides."""
 
     name: str
-    system: str | None
-    user: str
-    fence: Fence
+    turns: Turns
     opening: str
     """begins the assistant's turn"""
     stop: str
     """ends a chain by itself"""
     verdict_opening: str
     """stands between a closed chain and the label"""
-    labels: tuple[str, str]
+    first: tuple[str, ...]
+    """labels that prefer the first response"""
+    second: tuple[str, ...]
     verdict: re.Pattern[str]
-    menu: tuple[str, str]
-    """what the verdict pattern captures, for the first and the second response"""
+    menu: Mapping[str, int | None]
+    """what the verdict pattern captures, in lower case: 0, 1, or None for even"""
+    even: tuple[str, ...] = ()
+    """labels that prefer neither"""
     close: Callable[[str], str] = close_thought
     thinks: bool | None = True
     """whether the model must own a `<think>` token (None: no matter)"""
@@ -53,9 +65,14 @@ class LabelStyle:
     sizes = (2,)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        return (*self.first, *self.second, *self.even)
+
+    @property
     def prompt_hash(self) -> str:
+        system = () if self.turns.turns[0].role == "system" else ("",)
         return hash_prompt(
-            self.name, self.system or "", self.user, self.opening, self.close(""), self.stop
+            self.name, *system, *self.turns.texts(), self.opening, self.close(""), self.stop
         )
 
     def with_prompt(self, text: str) -> LabelStyle:
@@ -65,50 +82,46 @@ class LabelStyle:
         between them. Raises ValueError unless each of {prompt}, {response_1} and {response_2}
         stands in the user turn.
         """
-        system, mark, user = text.rpartition(USER_MARK + "\n")
-        missing = [slot for slot in SLOTS if slot not in user]
-        if missing:
-            raise ValueError(f"prompt file for {self.name}: the user turn lacks {missing}")
-        return replace(self, system=system.strip() if mark else None, user=user.rstrip("\n"))
+        return replace(self, turns=self.turns.rewritten(text, PAIR_SLOTS, self.name))
 
     def render(
         self, prompt: str, responses: Sequence[str], control: Iterable[str] = ()
     ) -> Rendered:
-        words = tuple(control)
-        cleaned = [self.fence.defang(text, words) for text in (prompt, *responses)]
-        values = dict(
-            zip(("prompt", "response_1", "response_2"), (t for t, _ in cleaned), strict=True)
-        )
-        turns = [Message(role="user", content=fill(self.user, values))]
-        if self.system is not None:
-            turns.insert(0, Message(role="system", content=self.system))
-        return Rendered(tuple(turns), self.opening, tuple(c for _, found in cleaned for c in found))
+        return self.turns.render(self.opening, prompt, responses, control)
 
     def suffix(self, chain: str, ended: bool) -> str:
         return ("" if ended else self.close(chain)) + self.verdict_opening
 
     async def read(self, ask: Ask, suffix: str, n: int) -> ProbeReading:
         [seen] = await ask([suffix], self.labels)
-        first, second = (seen.logprobs[label] for label in self.labels)
-        return ProbeReading(z=_difference(first, second), mass=seen.mass)
+        first, second = (
+            _any([max(seen.logprobs[label], FLOOR) for label in side])
+            for side in (self.first, self.second)
+        )
+        return ProbeReading(z=first - second, mass=seen.mass)
 
     def parse(self, text: str, n: int) -> Reading:
         rest = after_thought(text, opened=self.opening.startswith("<think>"))
         if isinstance(rest, Unread):
             return rest
-        return last_choice(rest, self.verdict, {self.menu[0]: 0, self.menu[1]: 1})
+        return last_choice(rest, self.verdict, self.menu)
 
     def check(self, special: Iterable[str]) -> None:
         if self.thinks is None:
             return
         has = "<think>" in {token.strip() for token in special}
         if has != self.thinks:
-            other = "rm-r1-instruct" if self.thinks else "rm-r1"
+            other = {"rm-r1": "; try rm-r1-instruct", "rm-r1-instruct": "; try rm-r1"}
             raise StyleMismatch(
                 f"style {self.name} is for models {'with' if self.thinks else 'without'} a "
-                f"<think> token, and this model has {'one' if has else 'none'}; try {other}"
+                f"<think> token, and this model has {'one' if has else 'none'}"
+                f"{other.get(self.name, '')}"
             )
 
 
-def _difference(first: float, second: float) -> float:
-    return max(first, FLOOR) - max(second, FLOOR)
+def _any(logprobs: Sequence[float]) -> float:
+    """Log-probability that one of these labels comes."""
+    top = max(logprobs)
+    if len(logprobs) == 1 or math.isinf(top) or math.isnan(top):
+        return top
+    return top + math.log(sum(math.exp(value - top) for value in logprobs))

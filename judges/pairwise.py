@@ -299,7 +299,7 @@ class _Call:
 
 def _direction(reading: Reading) -> float:
     """+1 if the reply prefers the first response shown, -1 the second, 0 neither."""
-    if isinstance(reading, Choice):
+    if isinstance(reading, Choice) and reading.index is not None:
         return 1.0 if reading.index == 0 else -1.0
     if isinstance(reading, Scores):
         first, second = reading.values

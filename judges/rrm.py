@@ -6,23 +6,28 @@ below; thought in `<think>`; the verdict is the last `\boxed{Assistant 1}` or
 tokens. The instruction text is ours; the authors' own can be passed with `--prompt-file`.
 """
 
-import re
+from judges.labels import LabelStyle
+from judges.turns import Turns, prompt_file
+from rrm.parse import BOXED
+from rrm.style import Fence, Turn
 
-from judges.labels import LabelStyle, prompt_file
-from rrm.style import Fence
+_MARKERS = ("## Query", "## Assistant responses", "### Assistant 1", "### Assistant 2")
 
 STYLE = LabelStyle(
     name="rrm",
-    system=prompt_file("rrm.system.txt"),
-    user=prompt_file("rrm.user.txt"),
-    fence=Fence(
-        ("## Query", "## Assistant responses", "### Assistant 1", "### Assistant 2", "## Analysis")
+    turns=Turns(
+        (
+            Turn(role="system", content=prompt_file("rrm.system.txt")),
+            Turn(role="user", content=prompt_file("rrm.user.txt")),
+        ),
+        Fence((*_MARKERS, "## Analysis")),
     ),
     opening="<think>\n",
     stop="</think>",
     verdict_opening="\n\n\\boxed{Assistant ",
-    labels=("1", "2"),
-    verdict=re.compile(r"\\boxed\s*\{([^{}]{0,200})\}"),
-    menu=("assistant 1", "assistant 2"),
+    first=("1",),
+    second=("2",),
+    verdict=BOXED,
+    menu={"assistant 1": 0, "assistant 2": 1},
     thinks=None,
 )

@@ -10,9 +10,9 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Choice:
-    """The reply prefers response `index` (0 = the first as shown)."""
+    """The reply prefers response `index` (0 = the first as shown; None: it calls them even)."""
 
-    index: int
+    index: int | None
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Unread:
 
 Reading = Choice | Scores | Unread
 
-_BOXED = re.compile(r"\\boxed\s*\{([^{}]{0,200})\}")
+BOXED = re.compile(r"\\boxed\s*\{([^{}]{0,200})\}")
 _NUMBERS = re.compile(r"\s*[0-9]{1,3}(?:\s*,\s*[0-9]{1,3})*\s*")
 
 
@@ -44,7 +44,9 @@ def after_thought(text: str, opened: bool = False) -> str | Unread:
     return tail if closed else text
 
 
-def last_choice(text: str, mark: re.Pattern[str], menu: Mapping[str, int]) -> Choice | Unread:
+def last_choice(
+    text: str, mark: re.Pattern[str], menu: Mapping[str, int | None]
+) -> Choice | Unread:
     """The last `mark` in `text`, looked up in `menu` (keys in lower case, single spaces)."""
     found = [match[1] for match in mark.finditer(text)]
     if not found:
@@ -55,21 +57,23 @@ def last_choice(text: str, mark: re.Pattern[str], menu: Mapping[str, int]) -> Ch
     return Choice(menu[label])
 
 
-def last_boxed_choice(text: str, menu: Mapping[str, int]) -> Choice | Unread:
-    r"""The last `\boxed{…}`, looked up in `menu`."""
-    return last_choice(text, _BOXED, menu)
+def last_scores(
+    text: str, mark: re.Pattern[str], n: int, low: int, high: int, one_each: bool = False
+) -> Scores | Unread:
+    """The last `mark` with exactly n whole numbers, each from `low` to `high`.
 
-
-def last_boxed_scores(text: str, n: int, low: int, high: int) -> Scores | Unread:
-    r"""The last `\boxed{x1, …, xn}` with exactly n whole numbers, each from `low` to `high`."""
-    boxes = [match[1] for match in _BOXED.finditer(text)]
+    one_each: a mark holds one number, and the last n of them count.
+    """
+    found = [match[1] for match in mark.finditer(text)]
+    if one_each:
+        found = [", ".join(found[-n:])] if len(found) >= n else []
     lists = [
-        tuple(int(number) for number in box.split(","))
-        for box in boxes
-        if _NUMBERS.fullmatch(box) and box.count(",") == n - 1
+        tuple(int(number) for number in listed.split(","))
+        for listed in found
+        if _NUMBERS.fullmatch(listed) and listed.count(",") == n - 1
     ]
     if not lists:
-        return Unread("off_menu" if boxes else "unparseable", (boxes or [text])[-1][-120:])
+        return Unread("off_menu" if found else "unparseable", (found or [text])[-1][-120:])
     if not all(low <= value <= high for value in lists[-1]):
         return Unread("off_menu", str(lists[-1]))
     return Scores(lists[-1])

@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from typing import Protocol
 
 from rrm.parse import Reading
-from rrm.types import Message
+from rrm.types import Frozen
 
 ENTRY_POINTS = "closecall.styles"
 
@@ -53,11 +53,18 @@ class ProbeReading:
     spread: float = 0.0
 
 
+class Turn(Frozen):
+    """One turn of what a judge is shown. Some judges know roles of their own (`response_1`)."""
+
+    role: str
+    content: str
+
+
 @dataclass(frozen=True)
 class Rendered:
     """A question as the model's chat template takes it."""
 
-    messages: tuple[Message, ...]
+    messages: tuple[Turn, ...]
     opening: str
     """text that begins the assistant's turn"""
     defanged: tuple[str, ...] = field(default=())

@@ -6,11 +6,11 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from judges.grm import ScoreStyle
 from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
 from judges.pairwise import LADDER, PairwiseJudge
 from judges.pointwise import PointwiseJudge
+from judges.scores import ScoreStyle
 from rrm.engine import Engine, EngineError, EngineOptions, ModelCard, open_engine
 from rrm.stopping import Stopper, load_stopper
 from rrm.style import Style, StyleMismatch, open_style, style_names

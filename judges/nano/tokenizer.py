@@ -48,18 +48,19 @@ CHAT_TEMPLATE = (
 
 def pieces() -> tuple[str, ...]:
     """The constant pieces of the three contracts, in the order of their token ids."""
-    query, first, second, analysis = _between_slots(rrm.STYLE.user)
-    asked, start_a, a_to_b, end_b = _between_slots(rm_r1.STYLE.user)
+    system, user = (turn.content for turn in rrm.STYLE.turns.turns)
+    query, first, second, analysis = _between_slots(user)
+    asked, start_a, a_to_b, end_b = _between_slots(rm_r1.STYLE.turns.turns[0].content)
     judge_lead, client = _before(asked, "\n\n[Client Question]")
     end_a, start_b = _before(a_to_b, "\n\n[The Start of")
-    scoring, scored, _ = _between_slots(grm.STYLE.user)
+    scoring, scored, _ = _between_slots(grm.STYLE.turns.turns[0].content)
     score_lead, context = _before(scoring, "\n\n#### Conversation Context")
-    begin_response, _, end_response, _ = re.split(r"\]?\n?\{\w+\}\n?", grm.STYLE.response)
+    begin_response, _, end_response, _ = re.split(r"\]?\n?\{\w+\}\n?", grm.STYLE.turns.response)
     return (
         *ROLES,
         rrm.STYLE.opening,
         rrm.STYLE.stop,
-        rrm.STYLE.system or "",
+        system,
         judge_lead,
         score_lead,
         query,

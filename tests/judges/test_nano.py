@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from judges import grm, rm_r1, rrm
-from judges.grm import ScoreStyle
 from judges.labels import LabelStyle
 from judges.nano import WEIGHTS, data, evaluate, tokenizer, train
+from judges.scores import ScoreStyle
 from rrm.engine import Engine, ModelCard, UnreadableText
 from rrm.style import open_style
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from judges import grm, rm_r1, rrm
-from judges.grm import ScoreStyle
 from judges.labels import LabelStyle
 from judges.nano import WEIGHTS, data
 from judges.nano.calibrate import pair_of
 from judges.pairwise import Asked, PairwiseJudge
+from judges.scores import ScoreStyle
 from rrm.chain import ChainText
 from rrm.engine import Chain, Engine, EngineError, ModelCard, UnreadableText
 from rrm.engines.scripted import ScriptedEngine

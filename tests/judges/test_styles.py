@@ -4,8 +4,8 @@ import pytest
 from inline_snapshot import snapshot
 
 from judges import grm, rm_r1, rrm
-from judges.grm import ScoreStyle
 from judges.labels import LabelStyle
+from judges.scores import ScoreStyle
 from rrm.style import StyleMismatch
 
 QUESTION, FIRST, SECOND = "What is 2 + 2?", "It is 4.", "It is 5."

@@ -16,10 +16,9 @@ from rrm.engine import (
     plan_labels,
 )
 from rrm.engines.scripted import ScriptedEngine
-from rrm.style import Rendered
-from rrm.types import Message
+from rrm.style import Rendered, Turn
 
-ASK = Rendered((Message(role="user", content="Which?"),), "<think>")
+ASK = Rendered((Turn(role="user", content="Which?"),), "<think>")
 
 
 def letters(text: str) -> list[int]:

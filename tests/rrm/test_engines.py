@@ -19,8 +19,7 @@ from judges.labels import LabelStyle
 from judges.nano import WEIGHTS, data
 from rrm.engine import Chain, Engine, Growth, PromptTooLong, Question, Sampling
 from rrm.engines.words import Words
-from rrm.style import Rendered, Style
-from rrm.types import Message
+from rrm.style import Rendered, Style, Turn
 
 BATCH_TOLERANCE = 1e-3
 """nats; padding changes the order of float32 sums (largest seen: a few 1e-5)"""
@@ -231,6 +230,6 @@ def test_a_caller_who_leaves_takes_its_work_along(engine: Engine) -> None:
 
 
 def test_a_prompt_over_the_context_is_refused(engine: Engine) -> None:
-    long = Rendered((Message(role="user", content="1 + " * 600),), "")
+    long = Rendered((Turn(role="user", content="1 + " * 600),), "")
     with pytest.raises(PromptTooLong, match="takes 1024"):
         engine.start(long)

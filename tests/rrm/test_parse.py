@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from judges import grm, rm_r1, rrm
-from rrm.parse import Choice, Scores, Unread, after_thought, last_boxed_scores
+from rrm.parse import BOXED, Choice, Scores, Unread, after_thought, last_scores
 
 STYLES = (rrm.STYLE, rm_r1.STYLE, rm_r1.INSTRUCT, grm.STYLE)
 FRAGMENTS = st.sampled_from(
@@ -106,8 +106,8 @@ def test_the_last_list_of_the_right_length_wins(text: str, values: tuple[int, ..
 
 
 def test_scores_out_of_range_are_off_the_menu() -> None:
-    assert isinstance(last_boxed_scores("\\boxed{0, 11}", 2, 1, 10), Unread)
-    reading = last_boxed_scores("scale 1 to 10", 2, 1, 10)
+    assert isinstance(last_scores("\\boxed{0, 11}", BOXED, 2, 1, 10), Unread)
+    reading = last_scores("scale 1 to 10", BOXED, 2, 1, 10)
     assert isinstance(reading, Unread)
     assert reading.reason == "unparseable"
 
