@@ -11,7 +11,7 @@ from rrm.chain import ChainPair, ChainText, Order, PairReading
 from rrm.engine import Engine, EngineError
 from rrm.parse import Choice, Reading, Scores, Unread
 from rrm.stopping import Stopper, uncalibrated
-from rrm.style import Style
+from rrm.style import Style, StyleMismatch
 from rrm.types import (
     Checkpoint,
     Effort,
@@ -70,6 +70,8 @@ class PairwiseJudge:
         temperature: float = 0.0,
     ) -> None:
         style.check(engine.control)
+        if 2 not in style.sizes:
+            raise StyleMismatch(f"style {style.name} scores one response and compares none")
         self.engine, self.style, self.stopper = engine, style, stopper
         self.ladder, self.temperature = ladder, temperature
 

@@ -62,7 +62,7 @@ class LocalJudge:
             "prompt_hash": provenance.prompt_hash,
             "stopper": provenance.stopper,
             "ladder": list(self.registry.ladder),
-            "temperature": settings.temperature,
+            "temperature": self.registry.temperature,
             "engine": settings.engine,
             "dtype": settings.dtype,
             **asking(self.asked),

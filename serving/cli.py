@@ -55,13 +55,15 @@ def says_why(command: Callable[P, None]) -> Callable[P, None]:
 
 
 Model = Annotated[str | None, typer.Option(help="`nano` (bundled), a directory, or a hub id.")]
-StyleName = Annotated[str | None, typer.Option(help="rrm, rm-r1, rm-r1-instruct or grm.")]
+StyleName = Annotated[str | None, typer.Option(help="rrm, rm-r1, ...; none: the model's own.")]
 Engine = Annotated[str | None, typer.Option(help="transformers (default) or sglang.")]
 BaseUrl = Annotated[
     str | None, typer.Option(help="A running SGLang server; its key: CLOSECALL_ENGINE_KEY.")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; a GPU if there is one.")]
-PromptFile = Annotated[Path | None, typer.Option(help="Another instruction text for the style.")]
+PromptFile = Annotated[
+    Path | None, typer.Option(help="A style of your own (.toml), or another instruction text.")
+]
 
 
 @cli.command()
@@ -284,8 +286,7 @@ async def run_batch(
         return Run(dataset, out, judge, concurrency, progress.told, progress.resumed)
 
     if url is not None:
-        style = settings.style if "style" in settings.model_fields_set else None
-        async with AsyncClient(url, style=style) as client:
+        async with AsyncClient(url, style=settings.style) as client:
             made = run(RemoteJudge(client, asked))
             await made.go()
     else:

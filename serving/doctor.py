@@ -200,8 +200,8 @@ def would_run(registry: Registry) -> list[tuple[str, str]]:
     settings, engine = registry.settings, registry.engine
     where = "" if settings.engine == "scripted" else f" at {model_directory(settings.model)}"
     styles = [
-        f"{name}{' (asked for)' if name == settings.style else ''}"
-        f"{'' if registry.pairwise(name).stopper else ', without thresholds'}"
+        f"{name}{' (asked for)' if name == registry.default else ''}"
+        f"{'' if registry.stopper(registry.style(name)) else ', without thresholds'}"
         for name in registry.names()
     ]
     adaptive = registry.pairwise(None).stopper is not None
@@ -258,7 +258,7 @@ def examine(
         "installed": here,
         "missing": missing,
         "model": registry.engine.card.name,
-        "style": settings.style,
+        "style": registry.default,
         "health": asdict(health),
         "findings": health.findings(),
     }

@@ -6,6 +6,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from judges.contract import Contract, ContractError, Rewording, read_prompt_file
+from judges.families import style_of
 from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
 from judges.pairwise import LADDER, PairwiseJudge
@@ -53,9 +55,12 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(f"{directory} holds no model: there is no config.json in it")
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise SettingsError("judging needs torch: pip install 'closecall[transformers]'")
-    check_style(ModelCard.of(directory), settings.style)
     if settings.prompt_file is not None and not settings.prompt_file.is_file():
         raise SettingsError(f"no prompt file {settings.prompt_file}")
+    card = ModelCard.of(directory)
+    name = style_name(settings, card)
+    if own_contract(settings) is None:
+        check_style(card, name)
     if settings.base_url is not None:
         return
     if settings.engine == "sglang" and find_spec("sglang") is None:
@@ -89,6 +94,42 @@ def gpus_of(settings: Settings) -> int:
     if settings.base_url is not None or not device_of(settings).startswith("cuda"):
         return 0
     return settings.tensor_parallel
+
+
+def own_contract(settings: Settings) -> Contract | Rewording | None:
+    """What a TOML prompt file describes. Raises SettingsError."""
+    file = settings.prompt_file
+    if file is None or file.suffix != ".toml":
+        return None
+    try:
+        return read_prompt_file(file)
+    except ContractError as failure:
+        raise SettingsError(str(failure)) from None
+
+
+def style_name(settings: Settings, card: ModelCard) -> str:
+    """The style of requests that name none: what was asked for, the prompt file's, the card's
+    first, that of the model's family, or rrm.
+
+    Raises StyleMismatch where the style asked for is not that of the model's family.
+    """
+    contract = own_contract(settings)
+    if contract is not None:
+        if settings.style not in (None, "prompt-file", contract.name):
+            raise StyleMismatch(
+                f"{settings.prompt_file} holds the style {contract.name}, not {settings.style}; "
+                "leave --style away"
+            )
+        return contract.name
+    family = style_of(settings.model)
+    if settings.style is None:
+        return next(iter(card.styles), None) or family or "rrm"
+    if family is not None and settings.style != family:
+        raise StyleMismatch(
+            f"{settings.model} is a model of style {family}, not {settings.style}: leave --style "
+            "away, or describe what you want in a TOML --prompt-file"
+        )
+    return settings.style
 
 
 def check_style(card: ModelCard, name: str) -> Style:
@@ -137,29 +178,39 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.engine = open_settings_engine(settings)
+        self.contract = own_contract(settings)
+        self.default = style_name(settings, self.engine.card)
+        """the style of requests that name none"""
+        temperature = settings.temperature
+        if temperature is None:
+            temperature = self.contract.decoding.temperature if self.contract else 0.0
+        self.temperature = temperature
         self.ladder = settings.ladder or self.engine.card.ladder or LADDER
         self._pairwise: dict[str, PairwiseJudge] = {}
-        self.pairwise(None)
+        self.style(self.default).check(self.engine.control)
 
     def pairwise(self, style: str | None) -> PairwiseJudge:
         """The judge of pairs in `style`, or in the settings' style. Raises StyleMismatch."""
-        name = style or self.settings.style
+        name = style or self.default
         if name not in self._pairwise:
             asked = self.style(name)
             self._pairwise[name] = PairwiseJudge(
-                self.engine, asked, self._stopper(asked), self.ladder, self.settings.temperature
+                self.engine, asked, self.stopper(asked), self.ladder, self.temperature
             )
         return self._pairwise[name]
 
     def pointwise(self, style: str | None) -> PointwiseJudge:
         """The judge of single responses. Raises StyleMismatch."""
-        name = style or "grm"
-        return PointwiseJudge(self.engine, self.style(name), self.ladder, self.settings.temperature)
+        scoring = 1 in self.style(self.default).sizes
+        name = style or (self.default if scoring else "grm")
+        return PointwiseJudge(self.engine, self.style(name), self.ladder, self.temperature)
 
     def style(self, name: str) -> Style:
         """Raises StyleMismatch for a style that is unknown or that this model was not made for."""
+        if self.contract is not None and name == self.contract.name:
+            return self.contract.style()
         style = check_style(self.engine.card, name)
-        if self.settings.prompt_file is None or name != self.settings.style:
+        if self.settings.prompt_file is None or name != self.default:
             return style
         if not isinstance(style, LabelStyle | ScoreStyle):
             raise StyleMismatch(f"style {name} takes no prompt file")
@@ -170,10 +221,11 @@ class Registry:
 
     def names(self) -> tuple[str, ...]:
         """The styles that fit this model."""
+        own = (self.contract.name,) if self.contract else ()
         fitting = []
-        for name in self.engine.card.styles or style_names():
+        for name in dict.fromkeys((*own, *(self.engine.card.styles or style_names()))):
             try:
-                self.pairwise(name)
+                self.style(name).check(self.engine.control)
             except StyleMismatch:
                 continue
             fitting.append(name)
@@ -182,9 +234,12 @@ class Registry:
     def close(self) -> None:
         self.engine.close()
 
-    def _stopper(self, style: Style) -> Stopper | None:
-        # Thresholds belong to the ladder and the decoding they were fitted on.
-        plain = self.settings.ladder is None and self.settings.temperature == 0
+    def stopper(self, style: Style) -> Stopper | None:
+        """The thresholds for `style`, if there are any that fit.
+
+        They belong to the ladder and the decoding they were fitted on.
+        """
+        plain = self.settings.ladder is None and self.temperature == 0
         if self.settings.engine == "scripted" or not plain:
             return None
         directory = model_directory(self.settings.model)

@@ -75,17 +75,17 @@ class Judge:
         card, settings = self.registry.engine.card, self.registry.settings
         infos = []
         for name in self.registry.names():
-            judge = self.registry.pairwise(name)
+            style = self.registry.style(name)
             infos.append(
                 JudgeInfo(
                     style=name,
                     model=card.name,
                     engine=settings.engine,
-                    default=name == settings.style,
-                    adaptive=judge.stopper is not None,
-                    scores=1 in judge.style.sizes,
+                    default=name == self.registry.default,
+                    adaptive=self.registry.stopper(style) is not None,
+                    scores=1 in style.sizes,
                     ladder=self.registry.ladder,
-                    prompt_hash=judge.style.prompt_hash,
+                    prompt_hash=style.prompt_hash,
                     reads=card.reads.describe if card.reads else "any text",
                 )
             )

@@ -46,12 +46,18 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "bfloat16", "float16", "float32", "float64"] = Field(
         "auto", description="what the model computes in; auto: as its weights are stored"
     )
-    style: str = Field("rrm", description="the style of requests that name none")
-    prompt_file: Path | None = Field(None, description="another instruction text for `style`")
+    style: str | None = Field(
+        None, description="of requests that name none; none: the model's own, by its card or name"
+    )
+    prompt_file: Path | None = Field(
+        None, description="a style of your own (.toml), or another instruction text for `style`"
+    )
     ladder: tuple[int, ...] | None = Field(
         None, description="checkpoints: thinking tokens of each chain, ascending"
     )
-    temperature: float = Field(0.0, ge=0.0, le=2.0)
+    temperature: float | None = Field(
+        None, ge=0.0, le=2.0, description="none: as the prompt file says, else 0"
+    )
     replicas: int = Field(1, ge=1)
     max_replicas: int | None = Field(
         None, ge=1, description="let replicas grow to so many when requests wait"

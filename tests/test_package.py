@@ -34,6 +34,7 @@ def test_the_wheel_carries_the_model_and_nothing_strange(tmp_path: Path) -> None
         "judges/nano/weights/stopper.json",
         "judges/nano/README.md",
         "judges/prompts/rrm.user.txt",
+        "judges/contracts/think-rm.toml",
         "rrm/py.typed",
         "judges/py.typed",
         "serving/py.typed",

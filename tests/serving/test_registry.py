@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from judges import contracts
+from judges.nano import WEIGHTS
 from rrm.style import StyleMismatch
 from serving.registry import Registry, check_settings, model_directory
 from serving.settings import SettingsError, load_settings
@@ -63,3 +65,55 @@ def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
 
 def test_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:
     assert model_directory(str(tmp_path)) == tmp_path
+
+
+def family(folder: Path, name: str) -> str:
+    """A directory with nano in it, under the name of some known judge."""
+    made = folder / name
+    made.mkdir()
+    for file in WEIGHTS.iterdir():
+        if file.name != "closecall.json":
+            (made / file.name).write_bytes(file.read_bytes())
+    return str(made)
+
+
+def test_a_known_family_picks_its_style_and_a_mismatch_is_refused(tmp_path: Path) -> None:
+    distilled = family(tmp_path, "RM-R1-DeepSeek-Distilled-Qwen-7B")
+    registry = Registry(load_settings(model=distilled))
+    try:
+        assert registry.default == "rm-r1"
+        assert registry.pairwise(None).style.name == "rm-r1"
+        assert "rm-r1-instruct" not in registry.names()
+        assert {"judgelrm", "prometheus-absolute"} <= set(registry.names())
+    finally:
+        registry.close()
+    with pytest.raises(StyleMismatch, match="model of style rm-r1, not rm-r1-instruct"):
+        check_settings(load_settings(model=distilled, style="rm-r1-instruct"))
+    instruct = family(tmp_path, "RM-R1-Qwen2.5-Instruct-7B")  # but nano has a <think> token
+    with pytest.raises(StyleMismatch, match="without a <think> token"):
+        Registry(load_settings(model=instruct))
+    registry = Registry(load_settings(model=family(tmp_path, "JudgeLRM-7B")))
+    try:
+        assert registry.default == "judgelrm"
+        assert registry.pairwise(None).style.stop == "</think>"
+    finally:
+        registry.close()
+
+
+def test_a_style_of_ones_own_is_served(tmp_path: Path) -> None:
+    source = Path(str(contracts.__file__)).parent / "think-rm.toml"
+    mine = tmp_path / "mine.toml"
+    mine.write_text(source.read_text().replace('name = "think-rm"', 'name = "mine"'))
+    registry = Registry(load_settings(prompt_file=mine))
+    try:
+        assert registry.default == "mine"
+        assert registry.names() == ("mine", "rrm", "rm-r1", "grm")
+        assert registry.temperature == 0.6
+        assert registry.pairwise("mine").stopper is None
+    finally:
+        registry.close()
+    with pytest.raises(StyleMismatch, match="holds the style mine, not rrm"):
+        check_settings(load_settings(prompt_file=mine, style="rrm"))
+    mine.write_text(mine.read_text().replace("[thought]", "[thoughts]"))
+    with pytest.raises(SettingsError, match="line 20: thoughts"):
+        check_settings(load_settings(prompt_file=mine))
