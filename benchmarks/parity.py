@@ -40,6 +40,8 @@ class Recorder:
     engine: Engine
     seen: dict[Place, float] = field(default_factory=dict)
 
+    can_probe = True
+
     def __post_init__(self) -> None:
         self.card, self.url, self.control = self.engine.card, self.engine.url, self.engine.control
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rrm.chain import ChainPair, ChainText, Order, PairReading
@@ -32,6 +32,8 @@ READABLE_MASS = 0.5
 """labels that hold less probability than this cannot be read by probe"""
 REPLY_TOKENS = 32
 """how much a closed chain may write to state its verdict, where that has to be parsed"""
+AT_ONCE = "\n\nDo not think about it: reply at once, with nothing but the verdict in its form."
+"""how a judge that cannot be probed is asked for an answer without thought"""
 TIE = 1e-9
 """a |margin| below this is no preference"""
 
@@ -69,7 +71,8 @@ class PairwiseJudge:
         ladder: tuple[int, ...] = LADDER,
         temperature: float = 0.0,
     ) -> None:
-        style.check(engine.control)
+        if engine.control:
+            style.check(engine.control)
         if 2 not in style.sizes:
             raise StyleMismatch(f"style {style.name} scores one response and compares none")
         self.engine, self.style, self.stopper = engine, style, stopper
@@ -85,11 +88,12 @@ class PairwiseJudge:
         began = time.monotonic()
         if pair.response_a == pair.response_b:
             return self._identical(asked, began)
-        chains = ChainPair(self.engine, self.style, pair, self.temperature)
+        whole = None if self.engine.can_probe else AT_ONCE if asked.effort != "full" else ""
+        chains = ChainPair(self.engine, self.style, pair, self.temperature, whole)
         call = _Call(self, asked, chains, watch, began)
         try:
             async with asyncio.timeout(asked.seconds):
-                return await call.run()
+                return await (call.run() if whole is None else call.run_whole(pair))
         except EngineError as failure:
             return call.unscored("engine_error", str(failure))
         except TimeoutError:
@@ -100,7 +104,12 @@ class PairwiseJudge:
         if defanged:
             notes.append(f"neutralised in the input: {', '.join(map(repr, defanged[:8]))}")
         source = self.stopper.source if self.stopper else "none for this model and prompt"
-        if self.stopper is None and asked.effort == "adaptive":
+        if not self.engine.can_probe:
+            notes.append(
+                "this endpoint cannot be probed, so written verdicts were read; whether to think "
+                "was decided once, by whether both orders agreed without thought"
+            )
+        elif self.stopper is None and asked.effort == "adaptive":
             notes.append("no thresholds for this model, so it thought its whole chain")
         if self.stopper is None:
             notes.append("the probability is the model's own, not calibrated")
@@ -140,6 +149,8 @@ class _Call:
     ) -> None:
         self.judge, self.asked, self.chains, self.watch = judge, asked, chains, watch
         self.began = began
+        self.before = Usage()
+        """what earlier chains of this judgement cost"""
         self.path: list[Checkpoint] = []
         self.last: tuple[PairReading, int] | None = None
         """the latest reading and its stage"""
@@ -173,6 +184,26 @@ class _Call:
         if reading.mass < READABLE_MASS and self.chains.ended:
             return await self._parse()
         return self._decide(reading, index, reason)
+
+    async def run_whole(self, pair: Pair) -> Verdict | Unscored:
+        """For an engine that cannot be probed: an answer without thought, and a whole chain where
+        the orders then disagree or say nothing."""
+        effort = self.asked.effort
+        if effort != "full":
+            sides = self._sides(await self.chains.reply(REPLY_TOKENS))
+            agreed = not isinstance(sides, Unscored) and sides[0] * sides[1] > 0
+            if agreed or effort == "none" or self.limit == 0:
+                if isinstance(sides, Unscored):
+                    return sides
+                none = effort == "none" or not agreed
+                return self._written(sides, StopReason.NO_THOUGHT if none else StopReason.AGREED)
+            self.before = self.chains.usage()
+            judge = self.judge
+            self.chains = ChainPair(judge.engine, judge.style, pair, judge.temperature, whole="")
+        sides = self._sides(await self.chains.reply(self.limit))
+        if isinstance(sides, Unscored):
+            return sides
+        return self._written(sides, StopReason.PARSED)
 
     def _looks(self, index: int) -> bool:
         """Whether checkpoint `index` is read: only where somebody might stop, or to trace."""
@@ -242,12 +273,21 @@ class _Call:
         """The labels cannot be probed in this style and model: read what the chains wrote."""
         if self.chains.length + REPLY_TOKENS > self.limit:
             return self.unscored("truncated", "no tokens left to write the verdict out")
-        readings = await self.chains.finish(REPLY_TOKENS)
+        sides = self._sides(await self.chains.finish(REPLY_TOKENS))
+        if isinstance(sides, Unscored):
+            return sides
+        return self._written(sides, StopReason.PARSED)
+
+    def _sides(self, readings: Sequence[Reading]) -> tuple[float, float] | Unscored:
+        """Which response each order's written verdict prefers: 1 is a, -1 is b, 0 neither."""
         sides: list[float] = []
         for reading, sign in zip(readings, (1.0, -1.0), strict=True):
             if isinstance(reading, Unread):
                 return self.unscored(reading.reason, reading.detail)
             sides.append(sign * _direction(reading))
+        return sides[0], sides[1]
+
+    def _written(self, sides: tuple[float, float], reason: StopReason) -> Verdict | Unscored:
         if sides[0] * sides[1] < 0:
             return self.unscored("order_conflict", "the orders' written verdicts contradict")
         margin = sum(sides) / 2
@@ -255,7 +295,7 @@ class _Call:
         # Two votes and Laplace's rule: (votes + 1) / (orders + 2).
         votes = sum(side * margin > 0 for side in sides)
         probability = 0.5 if margin == 0 else (votes + 1) / 4
-        return self._verdict(preferred, probability, (sides[0], sides[1]), None, StopReason.PARSED)
+        return self._verdict(preferred, probability, sides, None, reason)
 
     def _verdict(
         self,
@@ -283,7 +323,7 @@ class _Call:
         return OrderReading(
             order=order,
             margin=margin,
-            thinking_tokens=len(thought.chain.ids),
+            thinking_tokens=thought.thinking_tokens,
             forced=thought.forced,
             chain=thought.chain.text if self.asked.return_chain else None,
         )
@@ -292,7 +332,7 @@ class _Call:
         return Unscored(reason=reason, detail=detail, usage=self._usage(), judge=self._provenance())
 
     def _usage(self) -> Usage:
-        spent = self.chains.usage()
+        spent = self.chains.usage().plus(self.before)
         return spent.model_copy(update={"seconds": time.monotonic() - self.began})
 
     def _provenance(self) -> Provenance:

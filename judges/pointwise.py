@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-from judges.pairwise import LADDER, READABLE_MASS, REPLY_TOKENS, Asked
+from judges.pairwise import AT_ONCE, LADDER, READABLE_MASS, REPLY_TOKENS, Asked
 from rrm.chain import Thought
 from rrm.engine import Engine, EngineError
-from rrm.parse import Scores, Unread
+from rrm.parse import Reading, Scores, Unread
 from rrm.style import Style, StyleMismatch
 from rrm.types import (
     Candidates,
@@ -31,7 +31,8 @@ class PointwiseJudge:
         ladder: tuple[int, ...] = LADDER,
         temperature: float = 0.0,
     ) -> None:
-        style.check(engine.control)
+        if engine.control:
+            style.check(engine.control)
         if 1 not in style.sizes:
             raise StyleMismatch(
                 f"style {style.name} compares responses and cannot score one; use style grm"
@@ -51,7 +52,10 @@ class PointwiseJudge:
                 f"not {len(candidates.responses)}; send several requests"
             )
         prompt = prompt_text(candidates.prompt)
-        thought = Thought(self.engine, self.style, prompt, candidates.responses, self.temperature)
+        whole = None if self.engine.can_probe else AT_ONCE if asked.effort == "none" else ""
+        thought = Thought(
+            self.engine, self.style, prompt, candidates.responses, self.temperature, whole
+        )
         try:
             async with asyncio.timeout(asked.seconds):
                 return await self._score(thought, asked, began)
@@ -66,6 +70,9 @@ class PointwiseJudge:
         if asked.max_thinking_tokens is not None:
             limit = min(limit, asked.max_thinking_tokens)
         reason = StopReason.NO_THOUGHT
+        if not self.engine.can_probe:
+            text = await thought.reply(REPLY_TOKENS if asked.effort == "none" else limit)
+            return self._parsed(thought, asked, began, text)
         if asked.effort != "none":
             await self.engine.extend([thought.growth(limit)])
             reason = StopReason.BUDGET if thought.forced else StopReason.ENDED
@@ -75,17 +82,33 @@ class PointwiseJudge:
             if thought.forced or len(thought.chain.ids) + REPLY_TOKENS > limit:
                 why = f"the scores hold {reading.mass:.2f} of the probability; allow more thought"
                 return self._unscored(thought, asked, began, "unparseable", why)
-            text = await thought.finish(REPLY_TOKENS)
-            if not isinstance(text, Scores):
-                lost = text if isinstance(text, Unread) else Unread("off_menu", str(text))
-                return self._unscored(thought, asked, began, lost.reason, lost.detail)
-            scores = tuple(float(value) for value in text.values)
-            spread, reason = 0.0, StopReason.PARSED
+            return self._parsed(thought, asked, began, await thought.finish(REPLY_TOKENS))
+        return self._scored(thought, asked, began, scores, spread, reason)
+
+    def _parsed(
+        self, thought: Thought, asked: Asked, began: float, reading: Reading
+    ) -> Score | Unscored:
+        """What the finished text says."""
+        if not isinstance(reading, Scores):
+            lost = reading if isinstance(reading, Unread) else Unread("off_menu", str(reading))
+            return self._unscored(thought, asked, began, lost.reason, lost.detail)
+        scores = tuple(float(value) for value in reading.values)
+        return self._scored(thought, asked, began, scores, 0.0, StopReason.PARSED)
+
+    def _scored(
+        self,
+        thought: Thought,
+        asked: Asked,
+        began: float,
+        scores: tuple[float, ...],
+        spread: float,
+        reason: StopReason,
+    ) -> Score:
         return Score(
             scores=scores,
             spread=spread,
             reason=reason,
-            thinking_tokens=len(thought.chain.ids),
+            thinking_tokens=thought.thinking_tokens,
             chain=thought.chain.text if asked.return_chain else None,
             usage=thought.usage().model_copy(update={"seconds": time.monotonic() - began}),
             judge=self._provenance(thought, asked),

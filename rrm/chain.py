@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rrm.engine import Chain, Engine, EngineError, Growth, Question, Sampling
-from rrm.parse import Reading
+from rrm.parse import Reading, Unread
 from rrm.style import Ask, LabelLogprobs, ProbeReading, Style
 from rrm.types import Pair, Usage, prompt_text
 
@@ -48,16 +48,34 @@ class Thought:
     """One chain with its style: asks, grows, and counts what it costs."""
 
     def __init__(
-        self, engine: Engine, style: Style, prompt: str, responses: Sequence[str], heat: float
+        self,
+        engine: Engine,
+        style: Style,
+        prompt: str,
+        responses: Sequence[str],
+        heat: float,
+        whole: str | None = None,
     ) -> None:
+        """whole: ask for one whole reply, with this behind the question; the assistant's turn is
+        then not begun for it. Where it is not empty it asks for an answer without thought."""
         self.engine, self.style, self.size = engine, style, len(responses)
         engine.card.refuse_unreadable(prompt, *responses)
         rendered = style.render(prompt, responses, engine.control)
+        if whole is not None:
+            *before, last = rendered.messages
+            last = last.model_copy(update={"content": last.content + whole})
+            rendered = replace(rendered, messages=(*before, last), opening="")
         self.defanged = rendered.defanged
         self.opening = rendered.opening
         seed = int.from_bytes(hashlib.sha256(repr(rendered).encode()).digest()[:7], "big")
         self.chain: Chain = engine.start(rendered, Sampling(temperature=heat, seed=seed))
         self.probe_tokens = 0
+        self.at_once = bool(whole)
+
+    @property
+    def thinking_tokens(self) -> int:
+        """None in an answer without thought: what it wrote is the price of a look."""
+        return 0 if self.at_once else len(self.chain.ids)
 
     @property
     def forced(self) -> bool:
@@ -89,24 +107,41 @@ class Thought:
         await self.engine.extend([Growth(self.chain, tokens, None)])
         return self.style.parse(self.opening + self.chain.text, self.size)
 
+    async def reply(self, tokens: int) -> Reading:
+        """The whole reply of up to `tokens`, and its verdict."""
+        await self.engine.extend([Growth(self.chain, tokens, None)])
+        if not self.chain.ended:
+            return Unread("truncated", f"the reply was cut off after {tokens} tokens")
+        text = self.chain.text
+        if "<think>" not in text and "</think>" not in text:
+            text = f"<think></think>{text}"  # a reply without thought is all verdict
+        return self.style.parse(text, self.size)
+
     def usage(self) -> Usage:
         return Usage(
             prompt_tokens=len(self.chain.prompt_ids),
             cached_tokens=self.chain.cached_tokens or 0,
-            thinking_tokens=len(self.chain.ids),
-            probe_tokens=self.probe_tokens,
+            thinking_tokens=self.thinking_tokens,
+            probe_tokens=self.probe_tokens + len(self.chain.ids) - self.thinking_tokens,
         )
 
 
 class ChainPair:
     """Both orders of one pair. Raises RefusedText for text that the model cannot take."""
 
-    def __init__(self, engine: Engine, style: Style, pair: Pair, temperature: float = 0.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        style: Style,
+        pair: Pair,
+        temperature: float = 0.0,
+        whole: str | None = None,
+    ) -> None:
         prompt = prompt_text(pair.prompt)
         self.engine = engine
         self.thoughts: dict[Order, Thought] = {
-            "ab": Thought(engine, style, prompt, pair.responses, temperature),
-            "ba": Thought(engine, style, prompt, pair.swapped().responses, temperature),
+            "ab": Thought(engine, style, prompt, pair.responses, temperature, whole),
+            "ba": Thought(engine, style, prompt, pair.swapped().responses, temperature, whole),
         }
 
     @property
@@ -120,7 +155,7 @@ class ChainPair:
 
     @property
     def thinking_tokens(self) -> int:
-        return sum(len(thought.chain.ids) for thought in self.thoughts.values())
+        return sum(thought.thinking_tokens for thought in self.thoughts.values())
 
     @property
     def length(self) -> int:
@@ -157,6 +192,13 @@ class ChainPair:
         """Both chains' written verdicts."""
         first, second = await asyncio.gather(
             *(thought.finish(tokens) for thought in self.thoughts.values())
+        )
+        return first, second
+
+    async def reply(self, tokens: int) -> tuple[Reading, Reading]:
+        """Both orders' whole replies, of up to `tokens` each."""
+        first, second = await asyncio.gather(
+            *(thought.reply(tokens) for thought in self.thoughts.values())
         )
         return first, second
 

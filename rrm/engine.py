@@ -162,7 +162,12 @@ class Engine(Protocol):
 
     @property
     def control(self) -> frozenset[str]:
-        """Special tokens of the model, which untrusted text must not speak."""
+        """Special tokens of the model, which untrusted text must not speak; none: not known."""
+        ...
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether `probe` works. Without it, chains can only be grown whole, once."""
         ...
 
     def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> Chain:
@@ -193,7 +198,8 @@ class EngineOptions:
     device: `cpu` or `cuda` (`cuda:1`, …). dtype: `auto` (as stored), `float32`, `float64`, …
     base_url, api_key: of a server that runs already. tensor_parallel: GPUs that hold one copy of
     the model. memory_share: of a GPU's memory, for weights and cache. server_args: more words for
-    SGLang's own launcher.
+    SGLang's own launcher. logprobs, prefill: what an OpenAI-compatible endpoint can do; None:
+    found out.
     """
 
     device: str = "cpu"
@@ -203,13 +209,16 @@ class EngineOptions:
     tensor_parallel: int = 1
     memory_share: float | None = None
     server_args: tuple[str, ...] = ()
+    logprobs: bool | None = None
+    prefill: bool | None = None
 
 
 def open_engine(url: str, options: EngineOptions = EngineOptions()) -> Engine:
     """Open the engine named by `url`.
 
     `transformers:DIR`; `sglang:DIR`, a private server or the one at `options.base_url`;
-    `scripted:` (see `engines.scripted`). Heavy libraries are imported here and no earlier.
+    `openai:MODEL`, whatever speaks OpenAI's chat at `options.base_url`; `scripted:` (see
+    `engines.scripted`). Heavy libraries are imported here and no earlier.
     Raises ValueError for an unknown kind or option, FileNotFoundError for a missing model,
     EngineError for a server that does not answer.
     """
@@ -222,11 +231,17 @@ def open_engine(url: str, options: EngineOptions = EngineOptions()) -> Engine:
         from rrm.engines.sglang import SGLangEngine
 
         return SGLangEngine(Path(rest), options)
+    if kind == "openai":
+        from rrm.engines.openai import OpenAIEngine
+
+        return OpenAIEngine(rest, options)
     if kind == "scripted":
         from rrm.engines.scripted import scripted
 
         return scripted(rest)
-    raise ValueError(f"unknown engine {url!r}: give transformers:DIR, sglang:DIR or scripted:")
+    raise ValueError(
+        f"unknown engine {url!r}: give transformers:DIR, sglang:DIR, openai:MODEL or scripted:"
+    )
 
 
 # -- labels of any number of tokens ---------------------------------------------------------------

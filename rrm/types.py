@@ -110,6 +110,8 @@ class StopReason(StrEnum):
     """the caller's time was up; the last checkpoint decided"""
     IDENTICAL = "identical_responses"
     """nothing to judge: the two responses are the same text"""
+    AGREED = "orders_agreed"
+    """both orders gave the same answer without thought, and there was nothing finer to go by"""
     PARSED = "parsed_text"
     """labels unreadable by probe; the finished text was parsed instead"""
 

@@ -57,7 +57,9 @@ class LocalJudge:
         settings, provenance = self.registry.settings, self.provenance()
         return {
             "model": provenance.model,
-            "weights": digest(settings.model) if settings.engine != "scripted" else settings.model,
+            "weights": settings.model
+            if settings.engine in ("scripted", "openai")
+            else digest(settings.model),
             "style": provenance.style,
             "prompt_hash": provenance.prompt_hash,
             "stopper": provenance.stopper,

@@ -56,9 +56,9 @@ def says_why(command: Callable[P, None]) -> Callable[P, None]:
 
 Model = Annotated[str | None, typer.Option(help="`nano` (bundled), a directory, or a hub id.")]
 StyleName = Annotated[str | None, typer.Option(help="rrm, rm-r1, ...; none: the model's own.")]
-Engine = Annotated[str | None, typer.Option(help="transformers (default) or sglang.")]
+Engine = Annotated[str | None, typer.Option(help="transformers (default), sglang or openai.")]
 BaseUrl = Annotated[
-    str | None, typer.Option(help="A running SGLang server; its key: CLOSECALL_ENGINE_KEY.")
+    str | None, typer.Option(help="Of a running server; its key: CLOSECALL_ENGINE_KEY.")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; a GPU if there is one.")]
 PromptFile = Annotated[

@@ -50,6 +50,11 @@ def check_settings(settings: Settings) -> None:
     """
     if settings.engine == "scripted":
         return
+    if settings.engine == "openai":
+        if settings.model == NANO:
+            raise SettingsError("name the model that the endpoint serves: --model NAME")
+        style_name(settings, ModelCard(name=settings.model))
+        return
     directory = model_directory(settings.model)
     if not (directory / "config.json").is_file():
         raise SettingsError(f"{directory} holds no model: there is no config.json in it")
@@ -161,9 +166,12 @@ def open_settings_engine(settings: Settings) -> Engine:
         tensor_parallel=settings.tensor_parallel,
         memory_share=settings.memory_share,
         server_args=settings.server_args,
+        logprobs=settings.logprobs,
+        prefill=settings.prefill,
     )
     try:
-        return open_engine(f"{settings.engine}:{model_directory(settings.model)}", options)
+        where = settings.model if settings.engine == "openai" else model_directory(settings.model)
+        return open_engine(f"{settings.engine}:{where}", options)
     except (OSError, ValueError, EngineError) as failure:
         raise SettingsError(str(failure)) from failure
 
@@ -187,7 +195,7 @@ class Registry:
         self.temperature = temperature
         self.ladder = settings.ladder or self.engine.card.ladder or LADDER
         self._pairwise: dict[str, PairwiseJudge] = {}
-        self.style(self.default).check(self.engine.control)
+        self._fits(self.style(self.default))
 
     def pairwise(self, style: str | None) -> PairwiseJudge:
         """The judge of pairs in `style`, or in the settings' style. Raises StyleMismatch."""
@@ -225,7 +233,7 @@ class Registry:
         fitting = []
         for name in dict.fromkeys((*own, *(self.engine.card.styles or style_names()))):
             try:
-                self.style(name).check(self.engine.control)
+                self._fits(self.style(name))
             except StyleMismatch:
                 continue
             fitting.append(name)
@@ -234,13 +242,18 @@ class Registry:
     def close(self) -> None:
         self.engine.close()
 
+    def _fits(self, style: Style) -> None:
+        """Raises StyleMismatch if the model is of another family than the style."""
+        if self.engine.control:
+            style.check(self.engine.control)
+
     def stopper(self, style: Style) -> Stopper | None:
         """The thresholds for `style`, if there are any that fit.
 
         They belong to the ladder and the decoding they were fitted on.
         """
         plain = self.settings.ladder is None and self.temperature == 0
-        if self.settings.engine == "scripted" or not plain:
+        if self.settings.engine in ("scripted", "openai") or not plain:
             return None
         directory = model_directory(self.settings.model)
         return load_stopper(directory, style.name, style.prompt_hash)

@@ -30,11 +30,19 @@ class Settings(BaseSettings):
     )
 
     model: str = Field(NANO, description="`nano`, a model directory, or a hub id")
-    engine: Literal["transformers", "sglang", "scripted"] = Field(
+    engine: Literal["transformers", "sglang", "openai", "scripted"] = Field(
         "transformers", description="scripted takes its script as `model`: delay=0.05,fault=hang"
     )
-    base_url: str | None = Field(None, description="a running SGLang server; none: a private one")
+    base_url: str | None = Field(
+        None, description="a running SGLang server (none: a private one), or http://…/v1 of openai"
+    )
     engine_key: SecretStr | None = Field(None, description="the key of the server at base_url")
+    logprobs: bool | None = Field(
+        None, description="whether the openai endpoint tells log-probabilities; none: found out"
+    )
+    prefill: bool | None = Field(
+        None, description="whether it continues an assistant turn; none: found out"
+    )
     device: str = Field("auto", description="cpu, cuda, cuda:1, …; auto: a GPU if there is one")
     tensor_parallel: int = Field(1, ge=1, description="GPUs that hold one copy (SGLang)")
     memory_share: float | None = Field(
@@ -109,10 +117,20 @@ class Settings(BaseSettings):
             raise ValueError("an API key needs at least 8 characters")
         if self.max_replicas is not None and self.max_replicas < self.replicas:
             raise ValueError(f"max_replicas is below replicas ({self.replicas})")
-        sglang = ("base_url", "engine_key", "tensor_parallel", "memory_share", "server_args")
-        given = [name for name in sglang if name in self.model_fields_set]
-        if given and self.engine != "sglang":
-            raise ValueError(f"{', '.join(given)} belong to SGLang: give engine = sglang too")
+        if self.engine == "openai" and self.base_url is None:
+            raise ValueError("engine openai needs base_url: http://HOST:PORT/v1")
+        owners = {
+            "base_url": ("sglang", "openai"),
+            "engine_key": ("sglang", "openai"),
+            "tensor_parallel": ("sglang",),
+            "memory_share": ("sglang",),
+            "server_args": ("sglang",),
+            "logprobs": ("openai",),
+            "prefill": ("openai",),
+        }
+        for name, engines in owners.items():
+            if name in self.model_fields_set and self.engine not in engines:
+                raise ValueError(f"{name} belongs to engine {' or '.join(engines)}: give that too")
         return self
 
 

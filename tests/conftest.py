@@ -11,7 +11,8 @@ import pytest
 from hypothesis import settings
 
 from judges.nano import WEIGHTS
-from rrm.engine import Engine, open_engine
+from rrm.engine import Engine, EngineOptions, open_engine
+from rrm.engines.sglang import SGLangEngine
 from serving.process import ServiceProcess
 from tests.sglang_cpu import ENV, INSTALLED, OPTIONS
 
@@ -42,6 +43,16 @@ def sglang(with_sglang: None) -> Iterator[Engine]:
         for name, value in ENV.items():
             patched.setenv(name, value)
         engine = open_engine(f"sglang:{WEIGHTS}", OPTIONS)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def openai(sglang: Engine) -> Iterator[Engine]:
+    """The same server, spoken to as any OpenAI-compatible endpoint."""
+    assert isinstance(sglang, SGLangEngine)
+    base, key = f"{sglang.server.url}/v1", sglang.server.key
+    engine = open_engine(f"openai:{WEIGHTS}", EngineOptions(base_url=base, api_key=key))
     yield engine
     engine.close()
 

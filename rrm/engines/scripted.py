@@ -35,6 +35,8 @@ class ScriptedEngine:
     delay: seconds each call takes.
     """
 
+    can_probe = True
+
     def __init__(
         self,
         texts: Iterable[str] = ("",),

@@ -126,6 +126,8 @@ class SGLangEngine:
     EngineError if the server does not come up or has another model's tokenizer.
     """
 
+    can_probe = True
+
     def __init__(self, directory: Path, options: EngineOptions) -> None:
         self.words = Words(directory)
         self.control = self.words.control

@@ -87,6 +87,8 @@ class TransformersEngine:
     cannot be cut (sliding windows, state-space layers).
     """
 
+    can_probe = True
+
     def __init__(self, directory: Path, device: str = "cpu", dtype: str = "auto") -> None:
         self.words = Words(directory)
         self.control = self.words.control

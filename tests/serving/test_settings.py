@@ -35,7 +35,7 @@ def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
         ({"api_keys": ["short"]}, "8 characters"),
         ({"api_key_file": "/nowhere"}, "cannot read the API keys"),
         ({"replicas": 3, "max_replicas": 2}, "max_replicas is below"),
-        ({"base_url": "http://127.0.0.1:30000"}, "base_url belong to SGLang"),
+        ({"base_url": "http://127.0.0.1:30000"}, "base_url belongs to engine sglang or openai"),
         ({"engine": "sglang", "memory_share": 1.5}, "memory_share"),
     ],
 )
