@@ -284,7 +284,7 @@ class _Call:
         for reading, sign in zip(readings, (1.0, -1.0), strict=True):
             if isinstance(reading, Unread):
                 return self.unscored(reading.reason, reading.detail)
-            sides.append(sign * _direction(reading))
+            sides.append(sign * direction(reading))
         return sides[0], sides[1]
 
     def _written(self, sides: tuple[float, float], reason: StopReason) -> Verdict | Unscored:
@@ -339,7 +339,7 @@ class _Call:
         return self.judge.provenance(self.asked, self.chains.defanged)
 
 
-def _direction(reading: Reading) -> float:
+def direction(reading: Reading) -> float:
     """+1 if the reply prefers the first response shown, -1 the second, 0 neither."""
     if isinstance(reading, Choice) and reading.index is not None:
         return 1.0 if reading.index == 0 else -1.0

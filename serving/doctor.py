@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from judges.nano import data
-from judges.pairwise import READABLE_MASS, REPLY_TOKENS
+from judges.pairwise import READABLE_MASS, REPLY_TOKENS, direction
 from rrm.chain import ChainPair, PairReading
 from rrm.parse import Unread
 from rrm.types import Pair, Side
@@ -133,7 +133,27 @@ async def probe(
     """Ask every pair in both orders, at once. `told` is called as each is done."""
     judge = registry.pairwise(None)
 
+    async def whole(pair: Pair, label: Side | None) -> Probe:
+        """Where nothing can be probed, the whole replies."""
+        chains = ChainPair(judge.engine, judge.style, pair, judge.temperature, whole="")
+        readings = await chains.reply(min(tokens, judge.ladder[-1]))
+        sides = [direction(reading) for reading in readings]
+        told()
+        margin = sides[0] - sides[1]
+        agree = sides[0] * sides[1] < 0
+        side: Side = "tie" if margin == 0 else "a" if margin > 0 else "b"
+        return Probe(
+            mass=(0.0, 0.0),
+            agree=(agree, agree),
+            thinking_tokens=chains.thinking_tokens,
+            ended=chains.ended,
+            parsed=sum(not isinstance(reading, Unread) for reading in readings),
+            right=None if label is None else side == label,
+        )
+
     async def one(pair: Pair, label: Side | None) -> Probe:
+        if not judge.engine.can_probe:
+            return await whole(pair, label)
         chains = ChainPair(judge.engine, judge.style, pair, judge.temperature)
         before = await chains.read()
         await chains.grow(min(tokens, judge.ladder[-1]))
@@ -198,7 +218,8 @@ def machine() -> str:
 def would_run(registry: Registry) -> list[tuple[str, str]]:
     """What a service with these settings would be, row by row."""
     settings, engine = registry.settings, registry.engine
-    where = "" if settings.engine == "scripted" else f" at {model_directory(settings.model)}"
+    local = settings.engine not in ("scripted", "openai")
+    where = f" at {model_directory(settings.model)}" if local else ""
     styles = [
         f"{name}{' (asked for)' if name == registry.default else ''}"
         f"{'' if registry.stopper(registry.style(name)) else ', without thresholds'}"
@@ -208,6 +229,8 @@ def would_run(registry: Registry) -> list[tuple[str, str]]:
     thought = f"adaptive over the checkpoints {registry.ladder}"
     if not adaptive:
         thought = f"whole chains up to {registry.ladder[-1]} tokens: no thresholds are fitted"
+    if not engine.can_probe:
+        thought = "whole replies, thought through where the orders disagree: no probes here"
     return [
         ("engine", f"{settings.engine} {computes(settings)}"),
         ("model", f"{engine.card.name}{where}"),

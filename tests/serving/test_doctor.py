@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from judges.nano import WEIGHTS
+from rrm.engine import Engine
+from rrm.engines.sglang import SGLangEngine
 from serving import doctor
 from serving.cli import cli
 from serving.doctor import Health, Probe
@@ -87,3 +90,19 @@ def test_findings() -> None:
     late = Health.of([Probe((0.1, 0.9), (True, True), 10, True, 2, None)] * 10)
     assert "prompt alone" in late.findings()[0]
     assert not Health.of([probed(mass=0.1, ended=False, parsed=0)] * 10).reads
+
+
+@pytest.mark.parametrize("probed", [True, False])
+def test_an_endpoint_is_examined_by_what_it_can_do(
+    sglang: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, probed: bool
+) -> None:
+    assert isinstance(sglang, SGLangEngine)
+    monkeypatch.setenv("CLOSECALL_ENGINE_KEY", str(sglang.server.key))
+    config = tmp_path / "closecall.toml"
+    declared = "" if probed else "logprobs = false\nprefill = false\n"
+    config.write_text(f'engine = "openai"\nbase_url = "{sglang.server.url}/v1"\n{declared}')
+    words = ("--config", config, "--model", WEIGHTS, "--style", "grm", "--tokens", 256)
+    found = run(*words)
+    assert found.exit_code == 0, found.output
+    assert ("no probes here" in found.output) != probed
+    assert "written verdicts understood" in found.output
