@@ -1,9 +1,13 @@
 """What is shipped: a light core, a wheel that carries the weights, no stray file."""
 
+import json
+import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,3 +46,20 @@ def test_the_wheel_carries_the_model_and_nothing_strange(tmp_path: Path) -> None
         assert name in names
     tops = {name.split("/")[0] for name in names}
     assert tops == {"rrm", "judges", "serving", f"{wheel.name.split('-py3')[0]}.dist-info"}
+
+
+def test_the_sglang_extra_resolves_with_its_own_pins(tmp_path: Path) -> None:
+    """As on a GPU machine: no constraints of ours, SGLang's CUDA packages; only resolved."""
+    if "CLOSECALL_CI" not in os.environ:
+        pytest.skip("asks the package index for two minutes; continuous integration does")
+    report = tmp_path / "report.json"
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "-qq"]
+    command = [*pip, "--report", str(report), f"{ROOT}[serve,sglang]"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    found = {
+        package["metadata"]["name"].lower(): package["metadata"]["version"]
+        for package in json.loads(report.read_text())["install"]
+    }
+    assert {"closecall", "ray", "sglang", "sglang-kernel", "torch", "transformers"} <= set(found)
+    assert not found["torch"].endswith("+cpu")

@@ -13,6 +13,8 @@ import pytest
 from benchmarks.resume import write_rows
 from rrm.types import Verdict
 from serving.process import ServiceProcess
+from serving.registry import gpus_of
+from serving.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -112,6 +114,14 @@ def test_the_doctor_examines_as_shown() -> None:
         assert said in printed
 
 
+def test_the_settings_file_is_one(tmp_path: Path) -> None:
+    [block] = blocks("toml")
+    (tmp_path / "closecall.toml").write_text(block)
+    settings = load_settings(tmp_path / "closecall.toml")
+    assert (settings.engine, settings.tensor_parallel, settings.max_replicas) == ("sglang", 2, 4)
+    assert gpus_of(settings) == 2
+
+
 def test_a_real_judge_that_cannot_be_had_is_named() -> None:
     """No hub and no GPU here: the command gets as far as saying so."""
     [command] = re.findall(r"^closecall serve .*", README, re.MULTILINE)
@@ -124,8 +134,8 @@ def test_a_real_judge_that_cannot_be_had_is_named() -> None:
 
 @pytest.mark.parametrize("option", re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README))
 def test_every_option_exists(option: str) -> None:
-    if option == "--reward":
-        return  # OpenRLHF's: --reward.remote_url
+    if option in ("--reward", "--context-length"):
+        return  # OpenRLHF's --reward.remote_url, and a word for SGLang's launcher
     source = (ROOT / "serving" / "cli.py").read_text(encoding="utf-8")
     name = option.removeprefix("--").replace("-", "_")
     assert f"{name}:" in source or f'"{option}"' in source
