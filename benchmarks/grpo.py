@@ -28,7 +28,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from benchmarks.report import finish, interval, machine, parser
 from judges.nano import WEIGHTS
 from judges.pairwise import PairwiseJudge
-from rrm.engine import open_engine
+from rrm.engines import open_engine
 from rrm.stopping import load_stopper
 from rrm.style import open_style
 from serving.rlhf.trl import CloseCallReward

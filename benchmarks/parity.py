@@ -21,7 +21,8 @@ from benchmarks.sglang import sglang_on_cpu
 from judges.nano import WEIGHTS, data
 from judges.nano.calibrate import pair_of
 from judges.pairwise import Asked, PairwiseJudge
-from rrm.engine import Chain, Engine, Growth, Probed, Question, Sampling, open_engine
+from rrm.engine import Chain, Engine, Growth, Probed, Question, Sampling
+from rrm.engines import open_engine
 from rrm.style import Rendered, open_style
 from rrm.types import Pair, Unscored, Verdict
 

@@ -21,14 +21,15 @@ from benchmarks.parity import Recorder
 from benchmarks.report import finish, interval, machine, parser
 from benchmarks.sglang import sglang_on_cpu
 from judges.pairwise import Asked, PairwiseJudge
-from rrm.engine import Engine, EngineOptions, open_engine
+from rrm.engine import Engine, EngineOptions
+from rrm.engines import open_engine
 from rrm.engines.sglang import SGLangEngine
 from rrm.style import open_style
 from rrm.types import Pair, Side, Unscored, Verdict
 from serving.rows import read_dataset
 from tests.sglang_cpu import ARGS
 
-LADDER = (16, 32, 64)
+LADDER = (16, 32)
 AT_ONCE = 8
 LEAST_EQUAL = 0.9
 """of the verdicts of two engines that both decided; bfloat16 rounds differently in each"""
@@ -109,7 +110,7 @@ def main() -> int:
     made = parser(__doc__, n=20, seed=14)
     made.add_argument("--model", type=Path, required=True, help="made if there is nothing there")
     made.add_argument("--data", type=Path, required=True, help="JSONL or CSV, one pair a row")
-    made.add_argument("--style", default="prometheus")
+    made.add_argument("--style", default="rrm")
     args = made.parse_args()
     began = time.monotonic()
     smollm2(args.model)

@@ -36,7 +36,7 @@ from serving.process import ServiceProcess
 from tests.sglang_cpu import CONFIG, OPTIONS
 
 CALLERS = 32
-ROUNDS = 4
+ROUNDS = 2
 STYLE = rrm.STYLE
 LEAST_OF_RAW = 0.85
 LEAST_SPEEDUP = 2.5
@@ -247,7 +247,7 @@ def missed(figures: dict[str, Any]) -> list[str]:
 def main() -> int:
     args = parser(__doc__, n=400, seed=14).parse_args()
     began = time.monotonic()
-    words = ("--max-running-requests", str(2 * CALLERS), "--enable-metrics")
+    words = ("--max-running-requests", str(2 * CALLERS))
     options = replace(OPTIONS, server_args=(*OPTIONS.server_args, *words))
     engine = sglang_on_cpu(WEIGHTS, options)
     try:

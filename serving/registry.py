@@ -13,7 +13,8 @@ from judges.nano import WEIGHTS
 from judges.pairwise import LADDER, PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.scores import ScoreStyle
-from rrm.engine import Engine, EngineError, EngineOptions, ModelCard, open_engine
+from rrm.engine import Engine, EngineError, EngineOptions, ModelCard
+from rrm.engines import open_engine
 from rrm.stopping import Stopper, load_stopper
 from rrm.style import Style, StyleMismatch, open_style, style_names
 from serving.settings import NANO, Settings, SettingsError

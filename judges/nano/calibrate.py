@@ -15,7 +15,8 @@ from pathlib import Path
 from judges.nano import WEIGHTS, data
 from judges.pairwise import Asked, PairwiseJudge
 from rrm.calibration import Trace, choose_stopper, replay_stopper
-from rrm.engine import Engine, open_engine
+from rrm.engine import Engine
+from rrm.engines import open_engine
 from rrm.stopping import STOPPER_FILE, Stoppers
 from rrm.style import open_style
 from rrm.types import Pair, Verdict

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from judges.nano import WEIGHTS, data
 from rrm.chain import Thought
-from rrm.engine import Engine, open_engine
+from rrm.engine import Engine
+from rrm.engines import open_engine
 from rrm.style import Style, open_style
 
 WHOLE = 160

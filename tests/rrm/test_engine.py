@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rrm.engine import (
-    EngineError,
-    Growth,
-    ModelCard,
-    PromptTooLong,
-    Question,
-    open_engine,
-    plan_labels,
-)
+from rrm.engine import EngineError, Growth, ModelCard, PromptTooLong, Question, plan_labels
+from rrm.engines import open_engine
 from rrm.engines.scripted import ScriptedEngine
 from rrm.style import Rendered, Turn
 

@@ -17,15 +17,8 @@ from judges import grm, rm_r1, rrm
 from judges.nano import WEIGHTS
 from judges.pairwise import Asked, PairwiseJudge
 from judges.pointwise import PointwiseJudge
-from rrm.engine import (
-    Engine,
-    EngineError,
-    EngineOptions,
-    Growth,
-    PromptTooLong,
-    Question,
-    open_engine,
-)
+from rrm.engine import Engine, EngineError, EngineOptions, Growth, PromptTooLong, Question
+from rrm.engines import open_engine
 from rrm.engines.openai import Abilities, OpenAIEngine
 from rrm.engines.sglang import SGLangEngine
 from rrm.style import Rendered, Turn

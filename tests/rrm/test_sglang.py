@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from judges.nano import WEIGHTS
-from rrm.engine import Chain, Engine, EngineError, EngineOptions, Question, open_engine
+from rrm.engine import Chain, Engine, EngineError, EngineOptions, Question
+from rrm.engines import open_engine
 from rrm.engines.sglang import SGLangEngine
 from rrm.engines.sglang_server import launch_arguments
 from tests.rrm.test_engines import chains, grow

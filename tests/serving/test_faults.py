@@ -13,7 +13,7 @@ from benchmarks.faults import SAME, callers, drain, replicas, scripted
 from judges import grm, rrm
 from judges.pairwise import Asked, PairwiseJudge
 from judges.pointwise import PointwiseJudge
-from rrm.engine import open_engine
+from rrm.engines import open_engine
 from rrm.types import Candidates, Effort, Pair, Unscored
 from serving.process import ServiceProcess
 

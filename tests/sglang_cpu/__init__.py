@@ -13,7 +13,7 @@ from pathlib import Path
 from rrm.engine import EngineOptions
 
 ENV = {"PYTHONPATH": str(Path(__file__).parent / "shim"), "OMP_NUM_THREADS": "1"}
-ARGS = ("--max-total-tokens", "60000", "--mem-fraction-static", "0.2")
+ARGS = ("--max-total-tokens", "60000", "--mem-fraction-static", "0.2", "--enable-metrics")
 OPTIONS = EngineOptions(dtype="float32", server_args=ARGS)
 CONFIG = f'engine = "sglang"\ndevice = "cpu"\ndtype = "float32"\nserver_args = {json.dumps(ARGS)}\n'
 """the same as a file of settings"""
