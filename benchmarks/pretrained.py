@@ -8,6 +8,7 @@ model that was never trained to judge guesses. `python -m benchmarks.models smol
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import statistics
 import sys
@@ -32,7 +33,7 @@ from tests.sglang_cpu import ARGS
 LADDER = (16, 32)
 AT_ONCE = 8
 LEAST_EQUAL = 0.9
-"""of the verdicts of two engines that both decided; bfloat16 rounds differently in each"""
+"""of the verdicts of two engines that both decided; a coarse dtype rounds differently in each"""
 Labelled = tuple[Pair, Side | None]
 
 
@@ -111,6 +112,9 @@ def main() -> int:
     made.add_argument("--model", type=Path, required=True, help="made if there is nothing there")
     made.add_argument("--data", type=Path, required=True, help="JSONL or CSV, one pair a row")
     made.add_argument("--style", default="rrm")
+    made.add_argument(
+        "--dtype", default="float32", help="a CPU without AVX512-BF16 is faster in it"
+    )
     args = made.parse_args()
     began = time.monotonic()
     smollm2(args.model)
@@ -118,9 +122,10 @@ def main() -> int:
     chosen = random.Random(args.seed).sample(rows, min(args.n, len(rows)))
     pairs: list[Labelled] = [(row.pair, row.label) for row in chosen if row.pair is not None]
     figures: dict[str, Any] = {"n": len(pairs), "style": args.style}
+    options = EngineOptions(dtype=args.dtype, server_args=ARGS)
     opened: dict[str, Callable[[], Engine]] = {
-        "transformers": lambda: open_engine(f"transformers:{args.model}"),
-        "sglang": lambda: sglang_on_cpu(args.model, EngineOptions(server_args=ARGS)),
+        "transformers": lambda: open_engine(f"transformers:{args.model}", options),
+        "sglang": lambda: sglang_on_cpu(args.model, options, threads=os.cpu_count() or 1),
     }
     for name, opening in opened.items():
         engine = opening()
