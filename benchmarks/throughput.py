@@ -182,6 +182,7 @@ async def measure(ways: Ways, n: int, seed: int) -> dict[str, list[Lap]]:
                 laps[name].append(lap)
             if sys.stderr.isatty():
                 print(f"round {number}: {name} took {lap.seconds:.1f} s", file=sys.stderr)
+    await ways.http.aclose()
     return laps
 
 

@@ -40,7 +40,9 @@ def test_four_ways_to_one_server(sglang: Engine, tmp_path: Path) -> None:
 
     async def laps(service: ServiceProcess) -> dict[str, Lap]:
         ways = Ways(sglang, service)
-        return {name: await ways.lap(name, pairs, labels) for name in throughput.WAYS}
+        found = {name: await ways.lap(name, pairs, labels) for name in throughput.WAYS}
+        await ways.http.aclose()
+        return found
 
     with ServiceProcess(tmp_path / "log", "--config", str(config), env=env) as service:
         found = asyncio.run(laps(service))

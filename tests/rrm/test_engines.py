@@ -127,8 +127,6 @@ def test_labels_of_two_tokens_are_probed_exactly(engine: Engine, stock: torch.nn
 def test_long_labels_are_probed_along_their_own_ids(
     engine: Engine, with_ids: bool, stock: torch.nn.Module
 ) -> None:
-    if not with_ids:
-        pytest.skip("a chat endpoint tells the likeliest tokens only, and these are not")
     [chain] = chains(engine, 1)
     labels = ("123", "124", "15", "9")
     [answer] = asyncio.run(engine.probe([Question(chain, "</think>\n\n", labels)]))
@@ -137,7 +135,9 @@ def test_long_labels_are_probed_along_their_own_ids(
         ids = WORDS.encode(label)
         fresh = logprobs(stock, head + ids)
         total = sum(float(fresh[len(head) - 1 + k, token]) for k, token in enumerate(ids))
-        assert answer.seen.logprobs[label] == pytest.approx(total, abs=1e-3)
+        told = answer.seen.logprobs[label]
+        # A chat endpoint tells the likeliest tokens, which these are not: a bound from above.
+        assert told == pytest.approx(total, abs=1e-3) or (not with_ids and told > total)
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
