@@ -125,6 +125,9 @@ class Contract(Frozen):
     models: tuple[str, ...] = Field(
         (), description="words of model ids that have this contract, in any case"
     )
+    alternative: bool = Field(
+        False, description="those models have another contract too, and take this one if told"
+    )
     turns: tuple[Turn, ...] = Field(min_length=1)
     response: str = Field("{response}", description="one response in {responses}")
     constants: Mapping[str, str] = Field(default_factory=dict, description="own slots")

@@ -13,15 +13,12 @@ OWN = (
 """style, and what the name looks like, in lower case"""
 
 
-def style_of(model: str) -> str | None:
-    """The style of the family that `model` belongs to; None for a family we do not know."""
+def styles_of(model: str) -> tuple[str, ...]:
+    """The styles of the family that `model` belongs to, the one it takes unasked first; none for a
+    family we do not know."""
     from judges.contracts import CONTRACTS
 
     name = model.lower()
-    for style, pattern in OWN:
-        if re.search(pattern, name):
-            return style
-    for contract in CONTRACTS.values():
-        if any(word in name for word in contract.models):
-            return contract.name
-    return None
+    own = tuple(style for style, pattern in OWN if re.search(pattern, name))
+    known = [c for c in CONTRACTS.values() if any(word in name for word in c.models)]
+    return own or tuple(c.name for c in sorted(known, key=lambda c: c.alternative))

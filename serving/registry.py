@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from judges.contract import Contract, ContractError, Rewording, read_prompt_file
-from judges.families import style_of
+from judges.families import styles_of
 from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
 from judges.pairwise import LADDER, PairwiseJudge
@@ -127,13 +127,13 @@ def style_name(settings: Settings, card: ModelCard) -> str:
                 "leave --style away"
             )
         return contract.name
-    family = style_of(settings.model)
+    family = styles_of(settings.model)
     if settings.style is None:
-        return next(iter(card.styles), None) or family or "rrm"
-    if family is not None and settings.style != family:
+        return next(iter((*card.styles, *family)), "rrm")
+    if family and settings.style not in family:
         raise StyleMismatch(
-            f"{settings.model} is a model of style {family}, not {settings.style}: leave --style "
-            "away, or describe what you want in a TOML --prompt-file"
+            f"{settings.model} is a model of style {' or '.join(family)}, not {settings.style}: "
+            "leave --style away, or describe what you want in a TOML --prompt-file"
         )
     return settings.style
 

@@ -45,7 +45,9 @@ GATHER = 0.002
 KEEP = 2.0
 """seconds an idle connection is kept: well under the five after which SGLang hangs up"""
 STUCK = 120.0
-"""seconds without any answer, while some are awaited, after which the server hangs"""
+"""seconds without any answer, while some are awaited, after which the server is asked itself"""
+ALIVE = 20.0
+"""seconds in which it must then say that it works"""
 Answer = Mapping[str, Any]
 
 
@@ -190,7 +192,8 @@ class SGLangEngine:
 
     async def check(self) -> None:
         self.server.check()
-        if self._awaited and time.monotonic() - self._heard > STUCK:
+        silent = self._awaited and time.monotonic() - self._heard > STUCK
+        if silent and not await self._loop.run(self._lives()):
             raise EngineError(f"the SGLang server hangs: no answer for over {STUCK:g} s")
 
     def close(self) -> None:
@@ -337,6 +340,15 @@ class SGLangEngine:
                     break
             await asyncio.sleep(0.2 * 2**attempt)
         raise EngineError(f"SGLang at {self.server.url}{path}: {why}")
+
+    async def _lives(self) -> bool:
+        """One long chain may be all that is under way: ask the server whether it still works."""
+        with suppress(httpx2.HTTPError):
+            answer = await self._client.get(f"{self.server.url}/health", timeout=ALIVE)
+            if answer.status_code == 200:
+                self._heard = time.monotonic()
+                return True
+        return False
 
     async def _send(self, path: str, body: dict[str, Any]) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {self.server.key}"} if self.server.key else {}

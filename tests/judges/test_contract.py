@@ -12,7 +12,7 @@ from inline_snapshot import snapshot
 from judges import rm_r1
 from judges.contract import Contract, ContractError, Rewording, read_contract, read_prompt_file
 from judges.contracts import CONTRACTS
-from judges.families import style_of
+from judges.families import styles_of
 from judges.labels import LabelStyle
 from judges.pairwise import Asked, PairwiseJudge
 from judges.pointwise import PointwiseJudge
@@ -271,7 +271,14 @@ def test_our_own_styles_can_be_given_other_words(tmp_path: Path) -> None:
     ],
 )
 def test_a_family_is_known_by_its_name(model: str, style: str | None) -> None:
-    assert style_of(model) == style
+    assert next(iter(styles_of(model)), None) == style
+
+
+def test_a_family_may_have_a_second_contract() -> None:
+    assert styles_of("someone/Think-RM-8B") == ("think-rm", "think-rm-scale")
+    assert styles_of("prometheus-7b-v2.0") == ("prometheus", "prometheus-absolute")
+    nemotron = styles_of("nvidia/Llama-3_3-Nemotron-Super-49B-GenRM")
+    assert nemotron == ("nemotron-scores", "nemotron-ranking")
 
 
 def test_nano_is_judged_by_a_file_that_says_what_its_contract_says(nano: Engine) -> None:

@@ -12,7 +12,7 @@ from judges.nano import WEIGHTS
 from rrm.engine import Chain, Engine, EngineError, EngineOptions, Question
 from rrm.engines import open_engine
 from rrm.engines.sglang import SGLangEngine
-from rrm.engines.sglang_server import launch_arguments
+from rrm.engines.sglang_server import RunningServer, launch_arguments
 from tests.rrm.test_engines import chains, grow
 from tests.sglang_cpu import ENV, OPTIONS
 
@@ -101,6 +101,17 @@ def test_probes_of_many_callers_are_one_request_and_one_cannot_spoil_the_others(
     mixed = asyncio.run(together([*many, too_long]))
     assert isinstance(mixed[-1], EngineError)
     assert mixed[:-1] == pytest.approx(good, abs=1e-5)
+
+
+def test_a_long_chain_is_no_hanging_server(sglang: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(sglang, SGLangEngine)
+    monkeypatch.setattr(sglang, "_awaited", 1)
+    monkeypatch.setattr(sglang, "_heard", -1e9)
+    asyncio.run(sglang.check())  # no answer for long, but the server says that it works
+    monkeypatch.setattr(sglang, "_heard", -1e9)
+    monkeypatch.setattr(sglang, "server", RunningServer("http://127.0.0.1:9", None))
+    with pytest.raises(EngineError, match="hangs"):
+        asyncio.run(sglang.check())
 
 
 def test_a_server_that_cannot_load_says_what_it_said(
