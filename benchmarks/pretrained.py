@@ -62,7 +62,7 @@ def probe_share(engine: Engine, outcomes: Sequence[Verdict | Unscored]) -> float
     SGLang: by the server's own counters. Transformers computes every token it is asked for once.
     """
     if isinstance(engine, SGLangEngine):
-        return engine.count.probe / engine.count.computed
+        return engine.count.probe_share
     spent = [outcome.usage for outcome in outcomes]
     probe = sum(one.probe_tokens for one in spent)
     return probe / (probe + sum(one.prompt_tokens + one.thinking_tokens for one in spent))

@@ -1,6 +1,6 @@
 """Pairs and tokens a second on SGLang, nano, 32 callers: `python -m benchmarks.throughput`.
 
-One SGLang server, and in turns on the same pairs, each from an empty cache:
+One SGLang server, and in turns on the same pairs, twice, each time from an empty cache:
 (a) raw: every full chain handed to SGLang at once, which batches as it likes;
 (b) closecall over REST, effort full; (c) the same, adaptive;
 (d) what one would write without closecall: both orders' full chains through the server's chat
@@ -29,9 +29,11 @@ from benchmarks.sglang import sglang_on_cpu
 from judges import rrm
 from judges.nano import WEIGHTS, data
 from judges.nano.calibrate import pair_of
-from rrm.engines.sglang import SGLangEngine
+from judges.pairwise import PairwiseJudge
+from rrm.engines.sglang import SGLangEngine, TokenCount
 from rrm.parse import Choice
-from rrm.types import Pair
+from rrm.stopping import load_stopper
+from rrm.types import Pair, Verdict
 from serving.process import ServiceProcess
 from tests.sglang_cpu import CONFIG, OPTIONS
 
@@ -170,9 +172,9 @@ async def at_once(pairs: Sequence[Pair], one: Callable[[Pair], Awaitable[str]]) 
 async def measure(ways: Ways, n: int, seed: int) -> dict[str, list[Lap]]:
     rng = random.Random(f"throughput {seed}")
     laps: dict[str, list[Lap]] = {name: [] for name in WAYS}
+    warm, judged = ([data.draw(rng) for _ in range(many)] for many in (CALLERS, n))
     for number in range(ROUNDS + 1):
-        many = n // ROUNDS if number else CALLERS
-        examples = [data.draw(rng) for _ in range(many)]
+        examples = judged if number else warm
         pairs = [pair_of(example) for example in examples]
         labels = ["ab"[example.better] for example in examples]
         for turn in range(len(WAYS)):
@@ -184,6 +186,24 @@ async def measure(ways: Ways, n: int, seed: int) -> dict[str, list[Lap]]:
                 print(f"round {number}: {name} took {lap.seconds:.1f} s", file=sys.stderr)
     await ways.http.aclose()
     return laps
+
+
+async def probe_share(engine: SGLangEngine, n: int, seed: int) -> float:
+    """Tokens that adaptive judging computes for probes, as a share of all it computes.
+
+    By SGLang's own counters, on pairs not seen before.
+    """
+    rng = random.Random(f"throughput {seed} probes")
+    stopper = load_stopper(WEIGHTS, STYLE.name, STYLE.prompt_hash)
+    judge = PairwiseJudge(engine, STYLE, stopper, engine.card.ladder)
+
+    async def preferred(pair: Pair) -> str:
+        outcome = await judge.judge(pair)
+        return outcome.preferred if isinstance(outcome, Verdict) else outcome.reason
+
+    engine.count = TokenCount()
+    await at_once([pair_of(data.draw(rng)) for _ in range(n)], preferred)
+    return engine.count.probe_share
 
 
 def rate(laps: Sequence[Lap], what: str) -> float:
@@ -258,9 +278,11 @@ def main() -> int:
             env = {"CLOSECALL_ENGINE_KEY": engine.server.key or ""}
             with ServiceProcess(Path(folder) / "log", "--config", str(config), env=env) as service:
                 laps = asyncio.run(measure(Ways(engine, service), args.n, args.seed))
+            probes = asyncio.run(probe_share(engine, args.n // 4, args.seed))
     finally:
         engine.close()
-    figures = report(laps, args.seed)
+    figures = {**report(laps, args.seed), "probe_share": probes}
+    print(f"probes are {probes:.1%} of the tokens that adaptive judging computes")
     print(f"machine: {machine()}; model: nano on SGLang; seed {args.seed}, n {args.n}, ", end="")
     print(f"{CALLERS} callers, {ROUNDS} rounds; took {time.monotonic() - began:.0f} s")
     for name in ("full_of_raw", "adaptive_of_chat", "lost"):

@@ -67,6 +67,11 @@ class TokenCount:
     def computed(self) -> int:
         return self.prompt + self.probe + self.generated
 
+    @property
+    def probe_share(self) -> float:
+        """Tokens computed for probes, as a share of all computed tokens."""
+        return self.probe / self.computed if self.computed else 0.0
+
 
 @dataclass(frozen=True)
 class _Line:

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from judges.nano import WEIGHTS
-from rrm.engine import Chain, Engine, EngineError, EngineOptions, Question
+from rrm.engine import Chain, Engine, EngineError, EngineOptions, Growth, Question
 from rrm.engines import open_engine
 from rrm.engines.sglang import SGLangEngine
 from rrm.engines.sglang_server import RunningServer, launch_arguments
@@ -142,3 +145,36 @@ def test_options_become_launcher_words() -> None:
     ]
     with pytest.raises(ValueError, match="float64"):
         launch_arguments(WEIGHTS, EngineOptions(dtype="float64"))
+
+
+def test_an_abort_reaches_the_scheduler(sglang: Engine) -> None:
+    assert isinstance(sglang, SGLangEngine)
+    many = chains(sglang, 4)
+
+    def counted(name: str) -> float:
+        """By the server's own counters."""
+        headers = {"Authorization": f"Bearer {sglang.server.key}"}
+        text = httpx2.get(f"{sglang.server.url}/metrics", headers=headers).text
+        return sum(map(float, re.findall(rf"^sglang:{name}{{.*}} (\S+)$", text, re.M)))
+
+    async def leave() -> None:
+        growths = [Growth(chain, 400, None) for chain in many]
+        task = asyncio.ensure_future(sglang.extend(growths))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    aborted, generated = counted("num_aborted_requests_total"), sglang.count.generated
+    asyncio.run(leave())
+    for _ in range(100):
+        if counted("num_aborted_requests_total") == aborted + 4:
+            break
+        time.sleep(0.1)
+    assert counted("num_aborted_requests_total") == aborted + 4
+    assert sglang.count.generated == generated  # nobody waits for what they would have said
+    for _ in range(100):
+        if counted("num_running_reqs") == 0:
+            break
+        time.sleep(0.1)
+    assert counted("num_running_reqs") == 0
