@@ -1,4 +1,4 @@
-"""A pair in, a verdict out: probe, ask the stopper, think on, probe again."""
+"""A pair in, a verdict out: probe, ask the stopper, think on in one order, probe again."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rrm.chain import ChainPair, ChainText, Order, PairReading
+from rrm.chain import ORDERS, ChainPair, ChainText, Order, PairReading
 from rrm.engine import Engine, EngineError
 from rrm.parse import Choice, Reading, Scores, Unread
-from rrm.stopping import Stopper, uncalibrated
+from rrm.stopping import At, Stopper, uncalibrated
 from rrm.style import Style, StyleMismatch
 from rrm.types import (
     Checkpoint,
@@ -54,7 +54,7 @@ class Asked:
     return_chain: bool = False
     seconds: float | None = None
     trace: bool = False
-    """read every checkpoint, even where nothing depends on it"""
+    """read every checkpoint on this effort's way, even where nothing depends on it"""
 
 
 class PairwiseJudge:
@@ -152,38 +152,54 @@ class _Call:
         self.before = Usage()
         """what earlier chains of this judgement cost"""
         self.path: list[Checkpoint] = []
-        self.last: tuple[PairReading, int] | None = None
-        """the latest reading and its stage"""
+        self.last: tuple[PairReading, At] | None = None
+        """the latest reading and its checkpoint"""
         self.limit = judge.ladder[-1]
         if asked.max_thinking_tokens is not None:
             self.limit = min(self.limit, asked.max_thinking_tokens // 2)
         self.goals = [goal for goal in judge.ladder if goal < self.limit] + [self.limit]
 
     async def run(self) -> Verdict | Unscored:
-        index = 0
-        reading = await self._checkpoint(0) if self._looks(0) else None
-        if reading is not None and self.asked.effort == "none":
-            return self._decide(reading, 0, StopReason.NO_THOUGHT)
-        if reading is not None and self._sure(reading, 0):
-            return self._decide(reading, 0, StopReason.MARGIN)
-        for stage, goal in enumerate(self.goals, start=1):
-            if reading is not None and goal == 0:  # no thought is allowed: nothing new to read
-                break
-            if goal < self.limit and not self._looks(stage):
-                continue
-            await self.chains.grow(goal, self.watch)
-            index = stage if self.chains.length > 0 else 0
-            reading = await self._checkpoint(index)
-            if self.chains.ended:
-                break
-            if goal < self.limit and self._sure(reading, index):
-                return self._decide(reading, index, StopReason.MARGIN)
-        if reading is None:
-            raise RuntimeError("the last goal is always read")
+        """The prompt alone, then the leading order's thought, then the other's."""
+        reading = None
+        if self._looks(0):
+            reading = await self._checkpoint(0)
+            if self.asked.effort == "none":
+                return self._decide(reading, 0, StopReason.NO_THOUGHT)
+            if self._sure(reading, 0):
+                return self._decide(reading, 0, StopReason.MARGIN)
+        stepping = self._stepping()
+        if stepping:
+            decided = await self._step(stepping)
+            if decided is not None:
+                return decided
+        at: At = 0
+        if self.limit > 0 or reading is None:
+            await self.chains.grow(self.limit, self.watch)
+            at = "both" if self.chains.closed else len(self.goals) if self.chains.length else 0
+            reading = await self._checkpoint(at)
         reason = StopReason.ENDED if self.chains.closed else StopReason.BUDGET
         if reading.mass < READABLE_MASS and self.chains.ended:
             return await self._parse()
-        return self._decide(reading, index, reason)
+        return self._decide(reading, at, reason)
+
+    async def _step(self, orders: tuple[Order, ...]) -> Verdict | Unscored | None:
+        """Let `orders` think from checkpoint to checkpoint; None where that leaves it open."""
+        growing = [self.chains.thoughts[order] for order in orders]
+        for stage, goal in enumerate(self.goals, start=1):
+            if goal < self.limit and not self._looks(stage):
+                continue
+            await self.chains.grow(goal, self.watch, orders)
+            if self.chains.ended or (goal == self.limit and orders == ORDERS):
+                return None  # nobody has anything left to say
+            closed = len(growing) == 1 and not growing[0].forced
+            at: At = "lead" if closed else stage
+            reading = await self._checkpoint(at)
+            if self._sure(reading, at):
+                return self._decide(reading, at, StopReason.MARGIN)
+            if all(thought.chain.ended for thought in growing):
+                return None
+        return None
 
     async def run_whole(self, pair: Pair) -> Verdict | Unscored:
         """For an engine that cannot be probed: an answer without thought, and a whole chain where
@@ -205,49 +221,62 @@ class _Call:
             return sides
         return self._written(sides, StopReason.PARSED)
 
-    def _looks(self, index: int) -> bool:
-        """Whether checkpoint `index` is read: only where somebody might stop, or to trace."""
+    def _stepping(self) -> tuple[Order, ...]:
+        """The orders that stop at checkpoints: the leading one, where it may settle the pair.
+
+        It cannot beside an order that says nothing without thought.
+        """
+        if self.limit == 0 or self.asked.effort == "none":
+            return ()
+        if self.asked.effort == "full":
+            return ORDERS if self.asked.trace else ()
+        silent = self.last is not None and self.last[0].mass < READABLE_MASS
+        settles = self.judge.stopper is not None and not silent
+        return (self.chains.lead,) if self.asked.trace or settles else ()
+
+    def _looks(self, at: At) -> bool:
+        """Whether checkpoint `at` is read: only where somebody might stop, or to trace."""
         if self.asked.trace or self.limit == 0 or self.asked.effort == "none":
             return True
         stopper = self.judge.stopper
         if self.asked.effort == "full":
             return False
-        return index == 0 or (stopper is not None and stopper.looks(index))
+        return at == 0 or (stopper is not None and stopper.looks(at))
 
-    def _sure(self, reading: PairReading, index: int) -> bool:
+    def _sure(self, reading: PairReading, at: At) -> bool:
         stopper = self.judge.stopper
         return (
             self.asked.effort == "adaptive"
             and stopper is not None
             and reading.mass >= READABLE_MASS
-            and stopper.stop(index, reading.margin, reading.agree)
+            and stopper.stop(at, reading.margin, reading.agree)
         )
 
-    async def _checkpoint(self, index: int) -> PairReading:
+    async def _checkpoint(self, at: At) -> PairReading:
         reading = await self.chains.read()
         point = Checkpoint(
             thinking_tokens=self.chains.thinking_tokens,
             margin=reading.margin,
             margins=reading.margins,
-            probability=self._probability(reading, index),
+            probability=self._probability(reading, at),
             agree=reading.agree,
             mass=reading.mass,
         )
         self.path.append(point)
-        self.last = reading, index
+        self.last = reading, at
         if self.watch:
             self.watch(point)
         return reading
 
-    def _probability(self, reading: PairReading, index: int) -> float:
+    def _probability(self, reading: PairReading, at: At) -> float:
         if abs(reading.margin) < TIE:
             return 0.5
         stopper = self.judge.stopper
         if stopper is None:
             return uncalibrated(reading.margin)
-        return stopper.probability(index, reading.margin, reading.agree, self.chains.closed)
+        return stopper.probability(at, reading.margin, reading.agree)
 
-    def _decide(self, reading: PairReading, index: int, reason: StopReason) -> Verdict | Unscored:
+    def _decide(self, reading: PairReading, at: At, reason: StopReason) -> Verdict | Unscored:
         if reading.mass < READABLE_MASS:
             why: UnscoredReason = "truncated" if reason is StopReason.BUDGET else "unparseable"
             return self.unscored(
@@ -258,7 +287,7 @@ class _Call:
         margin = reading.margin
         preferred: Side = "tie" if abs(margin) < TIE else "a" if margin > 0 else "b"
         return self._verdict(
-            preferred, self._probability(reading, index), reading.margins, reading.scores, reason
+            preferred, self._probability(reading, at), reading.margins, reading.scores, reason
         )
 
     def out_of_time(self) -> Verdict | Unscored:
@@ -322,6 +351,7 @@ class _Call:
         thought = self.chains.thoughts[order]
         return OrderReading(
             order=order,
+            led=order == self.chains.lead,
             margin=margin,
             thinking_tokens=thought.thinking_tokens,
             forced=thought.forced,

@@ -1,4 +1,4 @@
-"""ChainPair: the two chains of one pair, one an order, grown and probed in lock-step."""
+"""ChainPair: the two chains of one pair, one an order; one of them leads and thinks first."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rrm.style import Ask, LabelLogprobs, ProbeReading, Style
 from rrm.types import Pair, Usage, prompt_text
 
 Order = Literal["ab", "ba"]
+ORDERS: tuple[Order, Order] = ("ab", "ba")
 Watch = Callable[["ChainText"], None]
 
 
@@ -71,6 +72,8 @@ class Thought:
         self.chain: Chain = engine.start(rendered, Sampling(temperature=heat, seed=seed))
         self.probe_tokens = 0
         self.at_once = bool(whole)
+        self._read: tuple[int, ProbeReading] | None = None
+        """the latest reading, and the length of the chain it belongs to"""
 
     @property
     def thinking_tokens(self) -> int:
@@ -83,9 +86,15 @@ class Thought:
         return self.chain.finish != "stop"
 
     async def read(self) -> ProbeReading:
-        """The verdict if the chain closed here. The chain is left as it was."""
-        suffix = self.style.suffix(self.chain.text, ended=not self.forced)
-        return await self.style.read(self._ask(), suffix, self.size)
+        """The verdict if the chain closed here. The chain is left as it was.
+
+        A chain that has not grown since it was read is not asked again.
+        """
+        length = len(self.chain.ids)
+        if self._read is None or self._read[0] != length:
+            suffix = self.style.suffix(self.chain.text, ended=not self.forced)
+            self._read = length, await self.style.read(self._ask(), suffix, self.size)
+        return self._read[1]
 
     def _ask(self) -> Ask:
         async def ask(suffixes: Sequence[str], labels: Sequence[str]) -> list[LabelLogprobs]:
@@ -127,7 +136,11 @@ class Thought:
 
 
 class ChainPair:
-    """Both orders of one pair. Raises RefusedText for text that the model cannot take."""
+    """Both orders of one pair. Raises RefusedText for text that the model cannot take.
+
+    The order that leads hangs on the texts alone, not on which of them is called a: a pair and its
+    swapped twin are thought about in the same words.
+    """
 
     def __init__(
         self,
@@ -139,6 +152,8 @@ class ChainPair:
     ) -> None:
         prompt = prompt_text(pair.prompt)
         self.engine = engine
+        first, second = (hashlib.sha256(text.encode()).digest() for text in pair.responses)
+        self.lead: Order = "ab" if first < second else "ba"
         self.thoughts: dict[Order, Thought] = {
             "ab": Thought(engine, style, prompt, pair.responses, temperature, whole),
             "ba": Thought(engine, style, prompt, pair.swapped().responses, temperature, whole),
@@ -175,17 +190,28 @@ class ChainPair:
             )
         return PairReading((first.z, -second.z), min(first.mass, second.mass), scores)
 
-    async def grow(self, upto: int, watch: Watch | None = None, slice_tokens: int = 8) -> None:
-        """Extend both chains to `upto` tokens each; with `watch`, tell each piece as it comes."""
-        steps = range(self.length, upto, slice_tokens) if watch else range(upto, upto + 1)
+    async def grow(
+        self,
+        upto: int,
+        watch: Watch | None = None,
+        orders: Sequence[Order] = ORDERS,
+        slice_tokens: int = 8,
+    ) -> None:
+        """Extend the chains of `orders` to `upto` tokens each; tell `watch` each piece as it comes.
+
+        A chain that has ended, or is that long, stays as it is.
+        """
+        growing = {order: self.thoughts[order] for order in orders}
+        shortest = min(len(thought.chain.ids) for thought in growing.values())
+        steps = range(shortest, upto, slice_tokens) if watch else range(upto, upto + 1)
         for step in steps:
             goal = min(upto, step + slice_tokens) if watch else upto
-            before = {order: len(thought.chain.text) for order, thought in self.thoughts.items()}
-            await self.engine.extend([thought.growth(goal) for thought in self.thoughts.values()])
-            for order, thought in self.thoughts.items():
+            before = {order: len(thought.chain.text) for order, thought in growing.items()}
+            await self.engine.extend([thought.growth(goal) for thought in growing.values()])
+            for order, thought in growing.items():
                 if watch and len(thought.chain.text) > before[order]:
                     watch(ChainText(order, thought.chain.text[before[order] :]))
-            if self.ended:
+            if all(thought.chain.ended for thought in growing.values()):
                 return
 
     async def finish(self, tokens: int) -> tuple[Reading, Reading]:

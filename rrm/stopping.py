@@ -5,6 +5,9 @@ curve from |margin| to the probability that the verdict is right, one curve wher
 and one where they do not (Platt scaling, 1999), and one confidence at which to stop. A curve per
 checkpoint matters: confidence rises with length even on wrong chains. A checkpoint at which next
 to nobody stops costs more than it saves, and is passed over.
+
+A checkpoint is where one order's chain, the leading one, has thought for so many tokens and the
+other has not begun. Only where the whole leading chain leaves it open does the other think too.
 """
 
 from __future__ import annotations
@@ -12,11 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
 from rrm.types import Frozen
 
+At = int | Literal["lead", "both"]
+"""a checkpoint by its number, the prompt alone being 0; or the leading chain, or both, have closed
+by themselves"""
 STOPPER_FILE = "stopper.json"
 
 
@@ -45,7 +52,7 @@ class Stage(Frozen):
 
     model_config = ConfigDict(ser_json_inf_nan="strings")  # a threshold may be infinite
 
-    thinking_tokens: int = Field(description="of each chain, at this checkpoint")
+    thinking_tokens: int = Field(description="of the leading chain, at this checkpoint")
     agree: Curve
     differ: Curve
     stop_agree: float = Field(description="stop at this |margin| or more if both orders agree")
@@ -68,7 +75,8 @@ class Stopper(Frozen):
     source: str = Field(description="what it was fitted on")
     confidence: float
     stages: tuple[Stage, ...]
-    final: Stage = Field(description="for chains that have ended by themselves")
+    lead: Stage = Field(description="for a leading chain that has closed by itself")
+    final: Stage = Field(description="for two chains that have")
 
     def at(self, confidence: float) -> Stopper:
         """The same curves with the thresholds of another confidence."""
@@ -77,6 +85,7 @@ class Stopper(Frozen):
             update={
                 "confidence": confidence,
                 "stages": stages,
+                "lead": self.lead.at(confidence),
                 "final": self.final.at(confidence),
             }
         )
@@ -89,22 +98,24 @@ class Stopper(Frozen):
         )
         return self.model_copy(update={"stages": stages})
 
-    def looks(self, index: int) -> bool:
-        """Whether checkpoint `index` is worth a look."""
-        return self.stage(index, ended=False).look
+    def looks(self, at: At) -> bool:
+        """Whether this checkpoint is worth a look."""
+        return self.stage(at).look
 
-    def stage(self, index: int, ended: bool) -> Stage:
-        """The stage for checkpoint `index`; the last one stands in beyond the ladder."""
-        return self.final if ended else self.stages[min(index, len(self.stages) - 1)]
+    def stage(self, at: At) -> Stage:
+        """The stage for checkpoint `at`; the last one stands in beyond the ladder."""
+        if isinstance(at, int):
+            return self.stages[min(at, len(self.stages) - 1)]
+        return self.lead if at == "lead" else self.final
 
-    def probability(self, index: int, margin: float, agree: bool, ended: bool = False) -> float:
-        """That the verdict read at checkpoint `index` is right; 0.5 to 1."""
-        stage = self.stage(index, ended)
+    def probability(self, at: At, margin: float, agree: bool) -> float:
+        """That the verdict read at checkpoint `at` is right; 0.5 to 1."""
+        stage = self.stage(at)
         return max(0.5, (stage.agree if agree else stage.differ)(margin))
 
-    def stop(self, index: int, margin: float, agree: bool) -> bool:
-        """Whether this margin is wide enough to stop at checkpoint `index`."""
-        stage = self.stage(index, ended=False)
+    def stop(self, at: At, margin: float, agree: bool) -> bool:
+        """Whether this margin is wide enough to stop at checkpoint `at`."""
+        stage = self.stage(at)
         return stage.look and abs(margin) >= (stage.stop_agree if agree else stage.stop_differ)
 
 

@@ -120,6 +120,7 @@ class OrderReading(Frozen):
     """One order's last reading."""
 
     order: Literal["ab", "ba"]
+    led: bool = Field(description="this order thought first, while the other waited")
     margin: float = Field(description="in this order, seen from a: positive prefers a")
     thinking_tokens: int
     forced: bool = Field(description="the chain was closed for it, not by it")

@@ -1,7 +1,8 @@
 """Fits nano's stoppers: `python -m judges.nano.calibrate [--n 3000] [--seed 777]`.
 
-Judges `n` validation pairs a style with the full ladder, both orders, then chooses the thresholds
-and writes `stopper.json` beside the weights. `--traces DIR` keeps the traces, one JSON line each.
+Judges `n` validation pairs a style, reading every checkpoint of the leading order and then both
+whole chains, chooses the thresholds, and writes `stopper.json` beside the weights. `--traces DIR`
+keeps the traces, one JSON line each.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ async def trace(judge: PairwiseJudge, examples: list[data.Example]) -> list[Trac
     """Every example with the full ladder. Raises RuntimeError if nano does not decide."""
 
     async def one(example: data.Example) -> Trace:
-        outcome = await judge.judge(pair_of(example), Asked("full", trace=True))
+        outcome = await judge.judge(pair_of(example), Asked(trace=True))
         if not isinstance(outcome, Verdict):
             raise RuntimeError(f"{example.question}: {outcome.reason}, {outcome.detail}")
         return Trace.of(outcome, "b" if example.better else "a")

@@ -34,14 +34,13 @@ from rrm.engine import (
 )
 from rrm.engines.remote import Loop
 from rrm.engines.sglang_server import PrivateServer, RunningServer, Server
+from rrm.engines.turnstile import Turnstile
 from rrm.engines.words import Words
 from rrm.style import Rendered
 
 TRIES = 4
 """calls of one request, where the server was lost or busy in between"""
 BUSY = frozenset({429, 502, 503, 504})
-GATHER = 0.002
-"""seconds for which probes of different callers are gathered into one request"""
 KEEP = 2.0
 """seconds an idle connection is kept: well under the five after which SGLang hangs up"""
 STUCK = 120.0
@@ -110,22 +109,6 @@ class _Line:
         return found
 
 
-@dataclass(eq=False)
-class _Asked:
-    """Rows that one caller waits for."""
-
-    lines: list[_Line]
-    answers: asyncio.Future[list[Answer]]
-
-    def tell(self, answers: list[Answer]) -> None:
-        if not self.answers.done():  # else the caller has left
-            self.answers.set_result(answers)
-
-    def fail(self, failure: Exception) -> None:
-        if not self.answers.done():
-            self.answers.set_exception(failure)
-
-
 class SGLangEngine:
     """`sglang:DIR`: a private server, or with `options.base_url` one that runs already.
 
@@ -147,8 +130,7 @@ class SGLangEngine:
         else:
             self.server = RunningServer(options.base_url.rstrip("/"), options.api_key)
         self._loop = Loop("sglang")
-        self._gathered: list[_Asked] = []
-        self._flushes: set[asyncio.Task[None]] = set()
+        self._turnstile: Turnstile[_Line, Answer] = Turnstile(self._probe)
         self._awaited = 0
         """requests under way"""
         self._heard = time.monotonic()
@@ -169,7 +151,7 @@ class SGLangEngine:
         plans = [plan_labels(self.words.encode, q.suffix, q.labels) for q in questions]
         lines = [_lines(q.chain, plan) for q, plan in zip(questions, plans, strict=True)]
         every = [line for some in lines for line in some]
-        answers = iter(await self._loop.run(self._read(every)))
+        answers = iter(await self._loop.run(self._turnstile.read(every)))
         probed = []
         for question, plan, some in zip(questions, plans, lines, strict=True):
             after: dict[Path_, Callable[[int], float]] = {}
@@ -190,7 +172,7 @@ class SGLangEngine:
             "input_ids": [growth.chain.prompt_ids + growth.chain.ids for growth, _ in growing],
             "sampling_params": [_sampling(growth, room) for growth, room in growing],
         }
-        answers = await self._loop.run(self._generate(body, len(growing)))
+        answers = await self._loop.run(self._continue(body, len(growing)))
         for (growth, _), answer in zip(growing, answers, strict=True):
             self._note(growth.chain, answer)
             self._grow(growth, answer)
@@ -209,34 +191,6 @@ class SGLangEngine:
 
     # -- probing ----------------------------------------------------------------------------------
 
-    async def _read(self, lines: list[_Line]) -> list[Answer]:
-        """In one request with whatever else is asked at about this moment: each is a pass."""
-        asked = _Asked(lines, asyncio.get_running_loop().create_future())
-        self._gathered.append(asked)
-        if len(self._gathered) == 1:
-            flush = asyncio.get_running_loop().create_task(self._flush())
-            self._flushes.add(flush)
-            flush.add_done_callback(self._flushes.discard)
-        return await asked.answers
-
-    async def _flush(self) -> None:
-        await asyncio.sleep(GATHER)
-        together, self._gathered = self._gathered, []
-        try:
-            answers = await self._probe([line for asked in together for line in asked.lines])
-        except Exception:  # one may have spoilt it for all
-            await asyncio.gather(*map(self._alone, together))
-            return
-        for asked in together:
-            asked.tell(answers[: len(asked.lines)])
-            del answers[: len(asked.lines)]
-
-    async def _alone(self, asked: _Asked) -> None:
-        try:
-            asked.tell(await self._probe(asked.lines))
-        except Exception as failure:
-            asked.fail(failure)
-
     async def _probe(self, lines: list[_Line]) -> list[Answer]:
         body = {
             "input_ids": [line.ids for line in lines],
@@ -254,6 +208,10 @@ class SGLangEngine:
         return answers
 
     # -- growing ----------------------------------------------------------------------------------
+
+    async def _continue(self, body: dict[str, Any], n: int) -> list[Answer]:
+        async with self._turnstile.growing():
+            return await self._generate(body, n)
 
     def _room(self, growth: Growth) -> int:
         """Tokens this chain may grow by."""

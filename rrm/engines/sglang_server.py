@@ -118,7 +118,11 @@ class PrivateServer:
 
     async def _keep_running(self) -> None:
         while self._lost is None:
-            self._process = self._launch()
+            try:
+                self._process = self._launch()
+            except OSError as failure:
+                self._lost = f"the SGLang server cannot be started: {failure}"
+                break
             began = time.monotonic()
             while self._process.poll() is None:
                 if not self._answers.is_set():
@@ -153,8 +157,9 @@ class PrivateServer:
             start_new_session=True,
         )
         if process.stdin is not None:
-            process.stdin.write(json.dumps([*self._arguments, *own]).encode() + b"\n")
-            process.stdin.flush()  # and kept open: its end tells the server to go
+            with suppress(BrokenPipeError):  # one that died at once is found dead
+                process.stdin.write(json.dumps([*self._arguments, *own]).encode() + b"\n")
+                process.stdin.flush()  # and kept open: its end tells the server to go
         return process
 
     async def _healthy(self) -> bool:

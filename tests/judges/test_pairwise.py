@@ -15,9 +15,10 @@ from judges.nano import WEIGHTS, data
 from judges.nano.calibrate import pair_of
 from judges.pairwise import Asked, PairwiseJudge
 from judges.scores import ScoreStyle
+from rrm.calibration import Trace
 from rrm.chain import ChainText
 from rrm.engine import Chain, Engine, EngineError, ModelCard, UnreadableText
-from rrm.engines.scripted import ScriptedEngine
+from rrm.engines.scripted import ProbeScript, ScriptedEngine
 from rrm.stopping import Curve, Stage, Stopper, load_stopper
 from rrm.types import Checkpoint, Pair, StopReason, Unscored, Verdict
 
@@ -30,13 +31,16 @@ def text_of(chain: Chain) -> str:
     return "".join(map(chr, chain.prompt_ids))
 
 
-def prefers_good(strength: float) -> object:
-    """A judge whose log-odds for the good response are `strength` a thinking token."""
+def prefers_good(strength: float) -> ProbeScript:
+    """A judge whose log-odds for the good response are `strength` a thinking token.
+
+    It leans to it by next to nothing before any.
+    """
 
     def probe(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         prompt = text_of(chain)
         sign = 1 if prompt.index("good") < prompt.index("bad") else -1
-        share = 1 / (1 + math.exp(-sign * strength * len(chain.ids)))
+        share = 1 / (1 + math.exp(-sign * strength * (len(chain.ids) + 1e-6)))
         return {labels[0]: math.log(share), labels[1]: math.log(1 - share)}
 
     return probe
@@ -56,7 +60,7 @@ def at(margin: float) -> Stopper:
     stage = Stage(
         thinking_tokens=0, agree=sure, differ=sure, stop_agree=margin, stop_differ=math.inf
     )
-    return Stopper(source="by hand", confidence=0.9, stages=(stage,), final=stage)
+    return Stopper(source="by hand", confidence=0.9, stages=(stage,), lead=stage, final=stage)
 
 
 def scripted(
@@ -81,11 +85,46 @@ LONG = "x" * 40 + "</think>"
 
 def test_thought_goes_on_until_the_margin_is_wide_enough() -> None:
     found = verdict(scripted(prefers_good(0.1), [LONG], at(1.5)))
-    assert [point.thinking_tokens for point in found.path] == [0, 16, 32]
+    assert [point.thinking_tokens for point in found.path] == [0, 8, 16, 32]
     assert found.path[-1].margin == pytest.approx(1.6)
     assert (found.preferred, found.reason) == ("a", StopReason.MARGIN)
     assert found.usage.thinking_tokens == 32
     assert all(order.forced for order in found.orders)
+    assert {order.led: order.thinking_tokens for order in found.orders} == {True: 32, False: 0}
+
+
+def test_the_other_order_thinks_where_the_first_leaves_it_open() -> None:
+    found = verdict(scripted(prefers_good(0.1), [LONG], at(99.0)))
+    tokens = len(LONG)
+    assert [point.thinking_tokens for point in found.path] == [0, 8, 16, 32, tokens, 2 * tokens]
+    assert found.reason is StopReason.ENDED
+    assert found.path[-1].margin == pytest.approx(2 * found.path[-2].margin, rel=1e-3)
+    assert {order.thinking_tokens for order in found.orders} == {tokens}
+
+
+def test_a_leading_chain_that_closed_can_settle_it() -> None:
+    alone = 0.1 * len(LONG) / 2
+    found = verdict(scripted(prefers_good(0.1), [LONG], at(alone - 0.01)))
+    assert (found.reason, found.usage.thinking_tokens) == (StopReason.MARGIN, len(LONG))
+    assert {order.led: order.forced for order in found.orders} == {True: False, False: True}
+
+
+def test_nobody_leads_beside_an_order_that_says_nothing_without_thought() -> None:
+    def probe(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+        return (prefers_good(0.1) if chain.ids else unreadable)(chain, suffix, labels)
+
+    found = verdict(scripted(probe, [LONG], at(1.5)))
+    assert [point.thinking_tokens for point in found.path] == [0, 2 * len(LONG)]
+    assert found.reason is StopReason.ENDED
+
+
+def test_no_order_is_probed_again_that_has_not_grown() -> None:
+    found = verdict(scripted(prefers_good(0.1), [LONG], at(99.0)))
+    each = len(rrm.STYLE.suffix("", ended=False))
+    ended = len(rrm.STYLE.suffix(LONG, ended=True))
+    # Forced: both at the start, the leading one at 8, 16 and 32. Closed: each once.
+    labels = len(rrm.STYLE.labels[0])
+    assert found.usage.probe_tokens == pytest.approx(5 * each + 2 * ended, abs=7 * labels)
 
 
 def test_a_checkpoint_that_does_not_pay_is_passed_over() -> None:
@@ -93,9 +132,9 @@ def test_a_checkpoint_that_does_not_pay_is_passed_over() -> None:
     stages = tuple(stopper.stages[0] for _ in range(4))
     passing = stopper.model_copy(update={"stages": stages}).keeping({0, 3})
     found = verdict(scripted(prefers_good(0.1), [LONG], passing))
-    assert [point.thinking_tokens for point in found.path] == [0, 64]
+    assert [point.thinking_tokens for point in found.path] == [0, 32]
     traced = verdict(scripted(prefers_good(0.1), [LONG], passing), asked=Asked(trace=True))
-    assert [point.thinking_tokens for point in traced.path] == [0, 16, 32, 64]
+    assert [point.thinking_tokens for point in traced.path] == [0, 8, 16, 32]
     assert traced.margin == found.margin
 
 
@@ -162,6 +201,14 @@ def test_a_trace_reads_every_checkpoint_and_changes_nothing_else() -> None:
     assert traced.margin == plain.margin
 
 
+def test_a_trace_of_adaptive_thought_goes_its_whole_way() -> None:
+    traced = verdict(scripted(prefers_good(0.1), [LONG]), asked=Asked(trace=True))
+    tokens = len(LONG)
+    assert [p.thinking_tokens for p in traced.path] == [0, 8, 16, 32, tokens, 2 * tokens]
+    trace = Trace.of(traced, "a")
+    assert [trace.at(index) for index in range(6)] == [0, 1, 2, 3, "lead", "both"]
+
+
 def test_unreadable_labels_mean_the_whole_chain_is_parsed() -> None:
     good_first = "hm</think> \\boxed{Assistant 1}"
     good_second = "hm</think> \\boxed{Assistant 2}"
@@ -223,8 +270,11 @@ def test_watching_tells_every_piece_and_checkpoint() -> None:
     judge = scripted(prefers_good(0.1), [LONG], at(1.5))
     found = asyncio.run(judge.judge(PAIR, watch=seen.append))
     assert tuple(one for one in seen if isinstance(one, Checkpoint)) == found.path  # type: ignore[union-attr]
-    told = "".join(one.text for one in seen if isinstance(one, ChainText) and one.order == "ab")
-    assert told == "x" * 16
+    [led] = (order.order for order in found.orders if order.led)  # type: ignore[union-attr]
+    told = {one.order: one.text for one in seen if isinstance(one, ChainText)}
+    assert set(told) == {led}
+    pieces = [one.text for one in seen if isinstance(one, ChainText)]
+    assert "".join(pieces) == "x" * 32
 
 
 @settings(max_examples=300)

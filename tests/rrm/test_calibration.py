@@ -41,7 +41,7 @@ def simulated(seed: int, n: int) -> list[Trace]:
             right = rng.random() < 1 / (1 + math.exp(-size))
             path.append(point(tokens, size if right else -size))
         path.append(point(32, 9.0))
-        traces.append(Trace(label="a", path=tuple(path), ended=True))
+        traces.append(Trace(label="a", path=tuple(path), lead_closed=False, ended=True))
     return traces
 
 
@@ -96,7 +96,7 @@ def test_a_checkpoint_where_nobody_stops_is_passed_over() -> None:
 
     def trace(size: float) -> Trace:
         path = (point(0, 0.1), point(16, 0.1), point(32, size), point(400, size))
-        return Trace(label="a", path=path, ended=True)
+        return Trace(label="a", path=path, lead_closed=False, ended=True)
 
     rng = random.Random(6)
     traces = [trace(rng.choice((6.0, 0.1))) for _ in range(400)]
@@ -121,7 +121,8 @@ def test_pruning_never_makes_the_traces_dearer() -> None:
 
 
 def test_a_margin_of_nothing_is_not_right() -> None:
-    trace = Trace(label="b", path=(point(0, 0.0), point(8, -1.0)), ended=True)
+    path = (point(0, 0.0), point(8, -1.0))
+    trace = Trace(label="b", path=path, lead_closed=False, ended=True)
     assert not trace.right(0)
     assert trace.right(1)
 

@@ -60,6 +60,12 @@ def test_a_server_with_another_tokenizer_is_refused(running: EngineOptions, tmp_
         open_engine(f"sglang:{tmp_path}", running)
 
 
+def test_a_server_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(EngineError, match=r"cannot be started.*/nowhere/python"):
+        open_engine(f"sglang:{WEIGHTS}", OPTIONS)
+
+
 def test_a_cached_prefix_is_counted(sglang: Engine) -> None:
     assert isinstance(sglang, SGLangEngine)
     [chain] = chains(sglang, 1, seed=77)
@@ -97,7 +103,7 @@ def test_probes_of_many_callers_are_one_request_and_one_cannot_spoil_the_others(
         return await asyncio.gather(*map(ask, asked), return_exceptions=True)
 
     monkeypatch.setattr(SGLangEngine, "_generate", counted)
-    monkeypatch.setattr("rrm.engines.sglang.GATHER", 0.3)
+    monkeypatch.setattr("rrm.engines.turnstile.GATHER", 0.3)
     good = asyncio.run(together(many))
     assert all(isinstance(mass, float) for mass in good)
     assert sizes == [5]

@@ -26,7 +26,11 @@ def stage(tokens: int, slope: float, confidence: float = 0.9) -> Stage:
 
 def stopper() -> Stopper:
     return Stopper(
-        source="test", confidence=0.9, stages=(stage(0, 0.5), stage(8, 1.0)), final=stage(8, 9.0)
+        source="test",
+        confidence=0.9,
+        stages=(stage(0, 0.5), stage(8, 1.0)),
+        lead=stage(8, 4.0),
+        final=stage(8, 9.0),
     )
 
 
@@ -65,7 +69,8 @@ def test_each_checkpoint_has_its_own_threshold() -> None:
 def test_probability_is_of_the_side_preferred() -> None:
     assert stopper().probability(0, 0.0, agree=False) == 0.5
     assert stopper().probability(1, -3.0, agree=True) == stopper().probability(1, 3.0, agree=True)
-    assert stopper().probability(1, 1.0, agree=True, ended=True) > 0.99
+    assert stopper().probability("both", 1.0, agree=True) > 0.99
+    assert 0.9 < stopper().probability("lead", 1.0, agree=True) < 0.99
     assert uncalibrated(-2.0) == uncalibrated(2.0) > 0.5
 
 

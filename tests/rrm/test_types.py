@@ -39,8 +39,8 @@ def verdict(margin: float, other: float) -> Verdict:
             ),
         ),
         orders=(
-            OrderReading(order="ab", margin=margin, thinking_tokens=1, forced=False),
-            OrderReading(order="ba", margin=other, thinking_tokens=3, forced=True),
+            OrderReading(order="ab", led=True, margin=margin, thinking_tokens=1, forced=False),
+            OrderReading(order="ba", led=False, margin=other, thinking_tokens=3, forced=True),
         ),
         scores=(3.0, 7.0),
         usage=Usage(thinking_tokens=4),
