@@ -48,6 +48,8 @@ def headline(outcome: Verdict) -> str:
     if outcome.preferred == "tie":
         return "neither response is better"
     orders = "both orders agree" if outcome.agree else "the two orders disagree"
+    if len({order.thinking_tokens > 0 for order in outcome.orders}) == 2:
+        orders = "settled in one order"
     return (
         f"response {outcome.preferred} is better   probability {outcome.probability:.2f}, "
         f"margin {outcome.margin:+.2f}, {orders}"
@@ -58,9 +60,10 @@ def thought(outcome: Verdict) -> str:
     """What was spent on each order."""
     if not outcome.usage.thinking_tokens:
         return f"none; {outcome.usage.probe_tokens} tokens probed"
-    spent = " + ".join(str(order.thinking_tokens) for order in outcome.orders)
+    spent = [order.thinking_tokens for order in outcome.orders if order.thinking_tokens]
+    how = " + ".join(map(str, spent)) + ", one chain an order" if spent[1:] else "one order's chain"
     return (
-        f"{outcome.usage.thinking_tokens} tokens ({spent}, one chain an order); "
+        f"{outcome.usage.thinking_tokens} tokens ({how}); "
         f"{outcome.usage.probe_tokens} tokens probed"
     )
 
@@ -92,4 +95,5 @@ def _notes(outcome: Verdict | Unscored) -> list[Text]:
 def _chain(order: OrderReading) -> RenderableType:
     ending = ", cut here" if order.forced else ""
     head = f"chain, {HEADS[order.order]} ({order.thinking_tokens} tokens{ending}):"
-    return Padding(Group(Text(head, style="dim"), Text(order.chain or "(none)")), (1, 0, 0, 2))
+    said = Text(order.chain or "(none)", no_wrap=False, overflow="fold")
+    return Padding(Group(Text(head, style="dim"), said), (1, 0, 0, 2))
