@@ -191,7 +191,8 @@ async def measure(ways: Ways, n: int, seed: int) -> dict[str, list[Lap]]:
 async def probe_share(engine: SGLangEngine, n: int, seed: int) -> float:
     """Tokens that adaptive judging computes for probes, as a share of all it computes.
 
-    By SGLang's own counters, on pairs not seen before.
+    By SGLang's own counters, on pairs not seen before. Raises RuntimeError for a pair that stays
+    unscored.
     """
     rng = random.Random(f"throughput {seed} probes")
     stopper = load_stopper(WEIGHTS, STYLE.name, STYLE.prompt_hash)
@@ -199,7 +200,9 @@ async def probe_share(engine: SGLangEngine, n: int, seed: int) -> float:
 
     async def preferred(pair: Pair) -> str:
         outcome = await judge.judge(pair)
-        return outcome.preferred if isinstance(outcome, Verdict) else outcome.reason
+        if not isinstance(outcome, Verdict):
+            raise RuntimeError(f"{pair.prompt}: {outcome.reason}, {outcome.detail}")
+        return outcome.preferred
 
     engine.count = TokenCount()
     await at_once([pair_of(data.draw(rng)) for _ in range(n)], preferred)

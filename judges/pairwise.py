@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from rrm.chain import ORDERS, ChainPair, ChainText, Order, PairReading
 from rrm.engine import Engine, EngineError
 from rrm.parse import Choice, Reading, Scores, Unread
-from rrm.stopping import At, Stopper, uncalibrated
+from rrm.stopping import Stopper, uncalibrated
 from rrm.style import Style, StyleMismatch
 from rrm.types import (
+    At,
     Checkpoint,
     Effort,
     OrderReading,
@@ -255,6 +256,7 @@ class _Call:
     async def _checkpoint(self, at: At) -> PairReading:
         reading = await self.chains.read()
         point = Checkpoint(
+            at=at,
             thinking_tokens=self.chains.thinking_tokens,
             margin=reading.margin,
             margins=reading.margins,

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rrm.stopping import At, Curve, Stage, Stopper
-from rrm.types import Checkpoint, Frozen, StopReason, Verdict
+from rrm.stopping import Curve, Stage, Stopper
+from rrm.types import At, Checkpoint, Frozen, Verdict
 
 CONFIDENCES = (0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99, 0.995)
 LOOK_PRICE = 10.0
@@ -26,30 +26,16 @@ class Trace(Frozen):
 
     label: Literal["a", "b"]
     path: tuple[Checkpoint, ...]
-    lead_closed: bool
-    """the leading chain closed by itself, and was read there, before the other began"""
-    ended: bool
-    """both chains closed by themselves at the last checkpoint"""
 
     @classmethod
     def of(cls, verdict: Verdict, label: Literal["a", "b"]) -> Trace:
         """From a verdict that read every checkpoint (`Asked.trace`)."""
-        lead_closed = any(order.led and not order.forced for order in verdict.orders)
-        ended = verdict.reason is StopReason.ENDED
-        return cls(label=label, path=verdict.path, lead_closed=lead_closed, ended=ended)
+        return cls(label=label, path=verdict.path)
 
     def right(self, index: int) -> bool:
         """Whether the verdict at checkpoint `index` is the label; a margin of 0 is not."""
         margin = self.path[index].margin
         return margin != 0 and (margin > 0) == (self.label == "a")
-
-    def at(self, index: int) -> At:
-        """Which checkpoint of a stopper `path[index]` belongs to."""
-        if self.ended and index == len(self.path) - 1:
-            return "both"
-        if self.lead_closed and index == len(self.path) - 2:
-            return "lead"
-        return index
 
 
 @dataclass(frozen=True)
@@ -75,8 +61,8 @@ def replay(
 ) -> Replayed:
     """Stop at the first checkpoint looked at where `stop` says so, or at the end."""
     last = len(trace.path) - 1
-    seen = [index for index in range(last) if look(trace.at(index))]
-    index = next((i for i in seen if stop(trace.at(i), trace.path[i])), last)
+    seen = [index for index in range(last) if look(trace.path[index].at)]
+    index = next((i for i in seen if stop(trace.path[i].at, trace.path[i])), last)
     looks = sum(i < index for i in seen)
     return Replayed(trace.right(index), trace.path[index].thinking_tokens, looks)
 
@@ -121,7 +107,7 @@ def fit_stage(traces: Sequence[Trace], at: At, tokens: int, confidence: float) -
         (point, trace.right(place))
         for trace in traces
         for place, point in enumerate(trace.path)
-        if trace.at(place) == at
+        if point.at == at
     ]
     curves = [
         fit_curve(

@@ -72,8 +72,8 @@ class Thought:
         self.chain: Chain = engine.start(rendered, Sampling(temperature=heat, seed=seed))
         self.probe_tokens = 0
         self.at_once = bool(whole)
-        self._read: tuple[int, ProbeReading] | None = None
-        """the latest reading, and the length of the chain it belongs to"""
+        self._read: tuple[tuple[int, bool], ProbeReading] | None = None
+        """the latest reading; its chain was that long and had, or had not, closed by itself"""
 
     @property
     def thinking_tokens(self) -> int:
@@ -90,10 +90,10 @@ class Thought:
 
         A chain that has not grown since it was read is not asked again.
         """
-        length = len(self.chain.ids)
-        if self._read is None or self._read[0] != length:
+        where = len(self.chain.ids), self.forced
+        if self._read is None or self._read[0] != where:
             suffix = self.style.suffix(self.chain.text, ended=not self.forced)
-            self._read = length, await self.style.read(self._ask(), suffix, self.size)
+            self._read = where, await self.style.read(self._ask(), suffix, self.size)
         return self._read[1]
 
     def _ask(self) -> Ask:

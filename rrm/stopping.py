@@ -15,15 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from rrm.types import Frozen
+from rrm.types import At, Frozen
 
-At = int | Literal["lead", "both"]
-"""a checkpoint by its number, the prompt alone being 0; or the leading chain, or both, have closed
-by themselves"""
 STOPPER_FILE = "stopper.json"
 
 

@@ -77,9 +77,18 @@ class Usage(Frozen):
         )
 
 
+At = int | Literal["lead", "both"]
+"""which checkpoint: its number on the ladder, the prompt alone being 0; or the leading chain, or
+both, have closed by themselves"""
+
+
 class Checkpoint(Frozen):
     """The verdict as it stood at one point of the chains."""
 
+    at: At = Field(
+        description="its number on the ladder, the prompt alone being 0; or lead, or both, have "
+        "closed by themselves"
+    )
     thinking_tokens: int = Field(description="generated so far, both orders together")
     margin: float = Field(description="order-averaged verdict margin; positive prefers a")
     margins: tuple[float, float] = Field(

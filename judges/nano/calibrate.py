@@ -22,7 +22,7 @@ from rrm.stopping import STOPPER_FILE, Stoppers
 from rrm.style import open_style
 from rrm.types import Pair, Verdict
 
-MOST_LOST = 0.003
+MOST_LOST = 0.005
 """accuracy that stopping early may cost, on validation pairs"""
 
 

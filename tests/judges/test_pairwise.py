@@ -16,7 +16,7 @@ from judges.nano.calibrate import pair_of
 from judges.pairwise import Asked, PairwiseJudge
 from judges.scores import ScoreStyle
 from rrm.calibration import Trace
-from rrm.chain import ChainText
+from rrm.chain import ChainText, Thought
 from rrm.engine import Chain, Engine, EngineError, ModelCard, UnreadableText
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
 from rrm.stopping import Curve, Stage, Stopper, load_stopper
@@ -206,7 +206,20 @@ def test_a_trace_of_adaptive_thought_goes_its_whole_way() -> None:
     tokens = len(LONG)
     assert [p.thinking_tokens for p in traced.path] == [0, 8, 16, 32, tokens, 2 * tokens]
     trace = Trace.of(traced, "a")
-    assert [trace.at(index) for index in range(6)] == [0, 1, 2, 3, "lead", "both"]
+    assert [point.at for point in trace.path] == [0, 1, 2, 3, "lead", "both"]
+
+
+def test_a_chain_that_closes_at_its_length_is_read_anew() -> None:
+    engine = ScriptedEngine([LONG])
+    thought = Thought(engine, rrm.STYLE, "Which?", PAIR.responses, heat=0.0)
+    asyncio.run(engine.extend([thought.growth(8)]))
+    asyncio.run(thought.read())
+    paid = thought.probe_tokens
+    asyncio.run(thought.read())
+    assert thought.probe_tokens == paid
+    thought.chain.finish = "stop"
+    asyncio.run(thought.read())
+    assert thought.probe_tokens > paid
 
 
 def test_unreadable_labels_mean_the_whole_chain_is_parsed() -> None:

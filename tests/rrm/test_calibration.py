@@ -14,13 +14,14 @@ from rrm.calibration import (
     replay,
     replay_stopper,
 )
-from rrm.types import Checkpoint
+from rrm.types import At, Checkpoint
 
 LADDER = (8, 16)
 
 
-def point(tokens: int, margin: float) -> Checkpoint:
+def point(tokens: int, margin: float, at: At) -> Checkpoint:
     return Checkpoint(
+        at=at,
         thinking_tokens=tokens,
         margin=margin,
         margins=(margin, margin),
@@ -36,12 +37,12 @@ def simulated(seed: int, n: int) -> list[Trace]:
     traces = []
     for _ in range(n):
         path = []
-        for tokens, scale in ((0, 2.0), (16, 4.0)):
+        for at, tokens, scale in ((0, 0, 2.0), (1, 16, 4.0)):
             size = rng.expovariate(1 / scale)
             right = rng.random() < 1 / (1 + math.exp(-size))
-            path.append(point(tokens, size if right else -size))
-        path.append(point(32, 9.0))
-        traces.append(Trace(label="a", path=tuple(path), lead_closed=False, ended=True))
+            path.append(point(tokens, size if right else -size, at))
+        path.append(point(32, 9.0, "both"))
+        traces.append(Trace(label="a", path=tuple(path)))
     return traces
 
 
@@ -95,8 +96,13 @@ def test_a_checkpoint_where_nobody_stops_is_passed_over() -> None:
     """The first checkpoint tells nothing new; the second tells all; the chain goes on for long."""
 
     def trace(size: float) -> Trace:
-        path = (point(0, 0.1), point(16, 0.1), point(32, size), point(400, size))
-        return Trace(label="a", path=path, lead_closed=False, ended=True)
+        path = (
+            point(0, 0.1, 0),
+            point(16, 0.1, 1),
+            point(32, size, 2),
+            point(400, size, "both"),
+        )
+        return Trace(label="a", path=path)
 
     rng = random.Random(6)
     traces = [trace(rng.choice((6.0, 0.1))) for _ in range(400)]
@@ -121,8 +127,8 @@ def test_pruning_never_makes_the_traces_dearer() -> None:
 
 
 def test_a_margin_of_nothing_is_not_right() -> None:
-    path = (point(0, 0.0), point(8, -1.0))
-    trace = Trace(label="b", path=path, lead_closed=False, ended=True)
+    path = (point(0, 0.0, 0), point(8, -1.0, "both"))
+    trace = Trace(label="b", path=path)
     assert not trace.right(0)
     assert trace.right(1)
 

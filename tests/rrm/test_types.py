@@ -30,6 +30,7 @@ def verdict(margin: float, other: float) -> Verdict:
         reason=StopReason.ENDED,
         path=(
             Checkpoint(
+                at=0,
                 thinking_tokens=4,
                 margin=margin,
                 margins=(margin, margin),
