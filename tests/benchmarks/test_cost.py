@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.cost import BATCH, CONTEXT, SHAPES, SIZE, Decoder, best_of_this_machine
+from benchmarks.cost import CONTEXT, SHAPES, SIZE, Decoder, best_of_this_machine
 from rrm.cost import CostModel
 
 
@@ -19,7 +19,6 @@ def test_a_pass_leaves_the_cache_as_it_was() -> None:
     decoder.step()
     decoder.step()
     assert decoder.cache.get_seq_length() == CONTEXT
-    assert decoder.cache.layers[0].keys.shape[0] == BATCH
     assert len(decoder.seconds) == 2
 
 
