@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.report import finish, interval, machine, parser
 from judges.nano import data
-from judges.nano.calibrate import pair_of
+from judges.nano.pairs import pair_of
 from judges.pairwise import Asked
 from rrm.types import Checkpoint, Effort, Verdict
 from serving.registry import Registry

@@ -25,7 +25,7 @@ from ray import serve
 
 from benchmarks.report import finish, interval, machine, parser
 from judges.nano import data
-from judges.nano.calibrate import pair_of
+from judges.nano.pairs import pair_of
 from serving import deploy
 from serving.process import ServiceProcess, free_port
 

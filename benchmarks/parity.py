@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.report import finish, interval, machine, parser
 from benchmarks.sglang import sglang_on_cpu
 from judges.nano import WEIGHTS, data
-from judges.nano.calibrate import pair_of
+from judges.nano.pairs import pair_of
 from judges.pairwise import Asked, PairwiseJudge
 from rrm.engine import Chain, Engine, Growth, Probed, Question, Sampling
 from rrm.engines import open_engine

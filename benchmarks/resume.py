@@ -16,22 +16,10 @@ import time
 from pathlib import Path
 
 from benchmarks.report import finish, machine, parser
-from judges.nano import data
+from judges.nano.pairs import write_pairs
 from rrm.types import Pair, Unscored, Verdict
 from serving.batch import LocalJudge
 from serving.cli import cli
-
-
-def write_rows(path: Path, n: int, seed: int) -> None:
-    """`n` labelled pairs as JSONL."""
-    rng = random.Random(seed)
-    with path.open("w", encoding="utf-8") as file:
-        for index in range(n):
-            example = data.draw(rng)
-            a, b = example.responses
-            row = {"id": str(index), "prompt": example.question, "response_a": a, "response_b": b}
-            file.write(json.dumps({**row, "label": "ab"[example.better]}) + "\n")
-
 
 COUNTING = "from benchmarks.resume import counting; counting()"
 
@@ -87,7 +75,7 @@ def main() -> int:
     rng = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as folder:
         source, whole, torn = (Path(folder) / name for name in ("in.jsonl", "whole", "torn"))
-        write_rows(source, given.n, given.seed)
+        write_pairs(source, given.n, given.seed)
         began = time.monotonic()
         subprocess.run(command(source, whole), check=True, stdout=subprocess.DEVNULL)
         life = (time.monotonic() - began) / given.kills

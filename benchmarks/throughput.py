@@ -27,8 +27,8 @@ import httpx2
 from benchmarks.report import finish, interval, machine, parser
 from benchmarks.sglang import sglang_on_cpu
 from judges import rrm
-from judges.nano import WEIGHTS, data
-from judges.nano.calibrate import pair_of
+from judges.nano import STOPPER, WEIGHTS, data
+from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
 from rrm.engines.sglang import SGLangEngine, TokenCount
 from rrm.parse import Choice
@@ -195,7 +195,7 @@ async def probe_share(engine: SGLangEngine, n: int, seed: int) -> float:
     unscored.
     """
     rng = random.Random(f"throughput {seed} probes")
-    stopper = load_stopper(WEIGHTS, STYLE.name, STYLE.prompt_hash)
+    stopper = load_stopper(STOPPER, STYLE.name, STYLE.prompt_hash)
     judge = PairwiseJudge(engine, STYLE, stopper, engine.card.ladder)
 
     async def preferred(pair: Pair) -> str:

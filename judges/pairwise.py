@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from rrm.chain import ORDERS, ChainPair, ChainText, Order, PairReading
 from rrm.engine import Engine, EngineError
 from rrm.parse import Choice, Reading, Scores, Unread
-from rrm.stopping import Stopper, uncalibrated
+from rrm.stopping import Policy, Stopper, uncalibrated
 from rrm.style import Style, StyleMismatch
 from rrm.types import (
     At,
+    Certificate,
     Checkpoint,
     Effort,
     OrderReading,
@@ -55,7 +56,7 @@ class Asked:
     return_chain: bool = False
     seconds: float | None = None
     trace: bool = False
-    """read every checkpoint on this effort's way, even where nothing depends on it"""
+    """with effort full: read every checkpoint too, although nothing depends on it"""
 
 
 class PairwiseJudge:
@@ -78,6 +79,8 @@ class PairwiseJudge:
             raise StyleMismatch(f"style {style.name} scores one response and compares none")
         self.engine, self.style, self.stopper = engine, style, stopper
         self.ladder, self.temperature = ladder, temperature
+        self.policy: Policy | None = stopper.policy if stopper else None
+        """by which adaptive effort stops; none: it thinks whole chains"""
 
     async def judge(
         self, pair: Pair, asked: Asked = Asked(), watch: Watch | None = None
@@ -110,8 +113,9 @@ class PairwiseJudge:
                 "this endpoint cannot be probed, so written verdicts were read; whether to think "
                 "was decided once, by whether both orders agreed without thought"
             )
-        elif self.stopper is None and asked.effort == "adaptive":
-            notes.append("no thresholds for this model, so it thought its whole chain")
+        elif self.policy is None and asked.effort == "adaptive":
+            missing = "thresholds for this model" if self.stopper is None else "certificate"
+            notes.append(f"no {missing}, so it thought its whole chain")
         if self.stopper is None:
             notes.append("the probability is the model's own, not calibrated")
         return Provenance(
@@ -120,8 +124,14 @@ class PairwiseJudge:
             prompt_hash=self.style.prompt_hash,
             effort=asked.effort,
             stopper=source,
+            certificate=self._certificate(asked),
             notes=tuple(notes),
         )
+
+    def _certificate(self, asked: Asked) -> Certificate | None:
+        """It holds for adaptive thought that nothing else cuts short."""
+        plain = asked.effort == "adaptive" and asked.max_thinking_tokens is None
+        return self.stopper.certificate if self.stopper is not None and plain else None
 
     def _identical(self, asked: Asked, began: float) -> Verdict:
         return Verdict(
@@ -177,7 +187,8 @@ class _Call:
         at: At = 0
         if self.limit > 0 or reading is None:
             await self.chains.grow(self.limit, self.watch)
-            at = "both" if self.chains.closed else len(self.goals) if self.chains.length else 0
+            whole = self.chains.closed or self.limit == self.judge.ladder[-1]
+            at = "both" if whole else len(self.goals) if self.chains.length else 0
             reading = await self._checkpoint(at)
         reason = StopReason.ENDED if self.chains.closed else StopReason.BUDGET
         if reading.mass < READABLE_MASS and self.chains.ended:
@@ -232,25 +243,24 @@ class _Call:
         if self.asked.effort == "full":
             return ORDERS if self.asked.trace else ()
         silent = self.last is not None and self.last[0].mass < READABLE_MASS
-        settles = self.judge.stopper is not None and not silent
-        return (self.chains.lead,) if self.asked.trace or settles else ()
+        return () if self.judge.policy is None or silent else (self.chains.lead,)
 
     def _looks(self, at: At) -> bool:
         """Whether checkpoint `at` is read: only where somebody might stop, or to trace."""
-        if self.asked.trace or self.limit == 0 or self.asked.effort == "none":
+        if self.limit == 0 or self.asked.effort == "none":
             return True
-        stopper = self.judge.stopper
         if self.asked.effort == "full":
-            return False
-        return at == 0 or (stopper is not None and stopper.looks(at))
+            return self.asked.trace
+        policy = self.judge.policy
+        return at == 0 or (policy is not None and policy.rule(at).looks)
 
     def _sure(self, reading: PairReading, at: At) -> bool:
-        stopper = self.judge.stopper
+        policy = self.judge.policy
         return (
             self.asked.effort == "adaptive"
-            and stopper is not None
+            and policy is not None
             and reading.mass >= READABLE_MASS
-            and stopper.stop(at, reading.margin, reading.agree)
+            and policy.rule(at).stops(reading.margin, reading.agree)
         )
 
     async def _checkpoint(self, at: At) -> PairReading:
@@ -346,7 +356,7 @@ class _Call:
             orders=(self._order("ab", margins[0]), self._order("ba", margins[1])),
             scores=scores,
             usage=self._usage(),
-            judge=self._provenance(),
+            judge=self._provenance(late=reason is StopReason.DEADLINE),
         )
 
     def _order(self, order: Order, margin: float) -> OrderReading:
@@ -367,8 +377,9 @@ class _Call:
         spent = self.chains.usage().plus(self.before)
         return spent.model_copy(update={"seconds": time.monotonic() - self.began})
 
-    def _provenance(self) -> Provenance:
-        return self.judge.provenance(self.asked, self.chains.defanged)
+    def _provenance(self, late: bool = False) -> Provenance:
+        found = self.judge.provenance(self.asked, self.chains.defanged)
+        return found.model_copy(update={"certificate": None}) if late else found
 
 
 def direction(reading: Reading) -> float:

@@ -1,82 +1,126 @@
-"""Traces -> Stopper: how sure a margin is at each checkpoint, and how sure is sure enough.
+"""Traces -> Stopper: how sure a margin is at each checkpoint, what thought is worth at each price,
+and which price is proved to keep the accuracy.
 
-A trace is one labelled pair judged with the full ladder. Fitting needs scipy
-(`closecall[calibrate]`) and no model.
+Half of the traces fit curves and policies; the other half, which no fit has seen, certifies one.
+Needs numpy and scipy (`closecall[calibrate]`) and no model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from rrm.stopping import Curve, Stage, Stopper
-from rrm.types import At, Checkpoint, Frozen, Verdict
+from rrm.certificate import certified, labels_needed
+from rrm.stopping import Curve, Policy, Rule, Stage, Stopper
+from rrm.trace import Trace
+from rrm.types import Certificate
 
-CONFIDENCES = (0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99, 0.995)
-LOOK_PRICE = 10.0
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Flags = NDArray[np.bool_]
+    Numbers = NDArray[np.float64]
+
+PRICES = tuple(1e-5 * 10 ** (step / 12) for step in range(37))
+"""accuracy that a token must bring, as a share: from .00001 to .01"""
+LOOK_TOKENS = 4.0
 """what one look at a pair costs, in generated tokens: a probe, and a chain taken up again. nano on
-SGLang on a CPU: 2 rows of 1.8 ms and a third of a prefill pass's 14 ms, against .8 ms a token"""
+SGLang on a CPU under 32 callers: 2 rows of a prefill pass, 4.8 ms, against 1.14 ms a token"""
 RIDGE = 1e-2
 """weight of the prior that keeps the curve of a stage without errors finite"""
-
-
-class Trace(Frozen):
-    """One labelled pair with its verdict at every checkpoint, the whole chains last."""
-
-    label: Literal["a", "b"]
-    path: tuple[Checkpoint, ...]
-
-    @classmethod
-    def of(cls, verdict: Verdict, label: Literal["a", "b"]) -> Trace:
-        """From a verdict that read every checkpoint (`Asked.trace`)."""
-        return cls(label=label, path=verdict.path)
-
-    def right(self, index: int) -> bool:
-        """Whether the verdict at checkpoint `index` is the label; a margin of 0 is not."""
-        margin = self.path[index].margin
-        return margin != 0 and (margin > 0) == (self.label == "a")
+FEWEST = 200
+"""traces without which nothing is fitted, half of them"""
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """What one policy would have done on one trace."""
+class Table:
+    """Traces as arrays [traces, places]: the ladder's checkpoints, the prompt alone first; the end
+    of the leading chain; the end of both. What a trace did not come by is marked in `there`."""
 
-    right: bool
-    thinking_tokens: int
-    """both orders together"""
-    looks: int
+    ladder: tuple[int, ...]
+    margin: Numbers
+    """|margin|"""
+    agree: Flags
+    right: Flags
+    tokens: Numbers
+    there: Flags
+
+    @classmethod
+    def of(cls, traces: Sequence[Trace], ladder: Sequence[int]) -> Table:
+        import numpy as np
+
+        shape = len(traces), len(ladder) + 3
+        table = cls(
+            tuple(ladder),
+            margin=np.zeros(shape),
+            agree=np.zeros(shape, dtype=bool),
+            right=np.zeros(shape, dtype=bool),
+            tokens=np.zeros(shape),
+            there=np.zeros(shape, dtype=bool),
+        )
+        for row, trace in enumerate(traces):
+            for point in trace.route(ladder):
+                at = point.at if isinstance(point.at, int) else -2 if point.at == "lead" else -1
+                table.margin[row, at] = abs(point.margin)
+                table.agree[row, at] = point.agree
+                table.right[row, at] = trace.right(point.margin)
+                table.tokens[row, at] = point.tokens
+                table.there[row, at] = True
+        return table
+
+    def __len__(self) -> int:
+        return len(self.margin)
+
+    def part(self, rows: NDArray[np.int_] | slice) -> Table:
+        return Table(
+            self.ladder,
+            margin=self.margin[rows],
+            agree=self.agree[rows],
+            right=self.right[rows],
+            tokens=self.tokens[rows],
+            there=self.there[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Played:
+    """What one policy would have done with each trace of a table."""
+
+    right: Flags
+    tokens: Numbers
+    looks: Numbers
     """checkpoints read before the last"""
 
-    @property
-    def cost(self) -> float:
-        """In generated tokens."""
-        return self.thinking_tokens + LOOK_PRICE * self.looks
+
+def play(table: Table, policy: Policy | None) -> Played:
+    """Replay: stop at the first checkpoint whose rule says so, or at the end of both chains."""
+    import numpy as np
+
+    last = table.margin.shape[1] - 1
+    stopped = np.full(len(table), last)
+    going = np.ones(len(table), dtype=bool)
+    looks = np.zeros(len(table))
+    for place, rule in enumerate(_rules(policy, last)):
+        if not rule.looks:
+            continue
+        here = going & table.there[:, place]
+        looks += here
+        least = np.where(table.agree[:, place], rule.agree, rule.differ)
+        stop = here & (table.margin[:, place] >= least)
+        stopped[stop] = place
+        going &= ~stop
+    rows = np.arange(len(table))
+    looks -= stopped < last  # the reading that decides is no extra
+    return Played(table.right[rows, stopped], table.tokens[rows, stopped], looks)
 
 
-def replay(
-    trace: Trace,
-    stop: Callable[[At, Checkpoint], bool],
-    look: Callable[[At], bool] = lambda at: True,
-) -> Replayed:
-    """Stop at the first checkpoint looked at where `stop` says so, or at the end."""
-    last = len(trace.path) - 1
-    seen = [index for index in range(last) if look(trace.path[index].at)]
-    index = next((i for i in seen if stop(trace.path[i].at, trace.path[i])), last)
-    looks = sum(i < index for i in seen)
-    return Replayed(trace.right(index), trace.path[index].thinking_tokens, looks)
+def _rules(policy: Policy | None, places: int) -> tuple[Rule, ...]:
+    return () if policy is None else (*policy.rules, policy.lead)[:places]
 
 
-def replay_stopper(trace: Trace, stopper: Stopper) -> Replayed:
-    """What adaptive thinking with `stopper` would have done."""
-    return replay(
-        trace,
-        lambda at, point: stopper.stop(at, point.margin, point.agree),
-        stopper.looks,
-    )
-
-
-def fit_curve(margins: Sequence[float], rights: Sequence[bool]) -> Curve:
+def fit_curve(margins: Numbers, rights: Flags) -> Curve:
     """Platt scaling (Platt 1999): maximum likelihood with add-one smoothed targets.
 
     A small ridge on the slope keeps it finite where no verdict was wrong; it is never negative.
@@ -85,14 +129,13 @@ def fit_curve(margins: Sequence[float], rights: Sequence[bool]) -> Curve:
     import numpy as np
     from scipy.optimize import minimize
 
-    if not margins:
+    if not len(margins):
         return Curve(intercept=0.0, slope=0.0)
-    x = np.abs(np.asarray(margins, dtype=float))
-    hits = np.asarray(rights, dtype=bool)
-    wins = int(hits.sum())
-    target = np.where(hits, (wins + 1) / (wins + 2), 1 / (len(hits) - wins + 2))
+    x = np.abs(margins)
+    wins = int(rights.sum())
+    target = np.where(rights, (wins + 1) / (wins + 2), 1 / (len(rights) - wins + 2))
 
-    def loss(weights: np.ndarray) -> float:
+    def loss(weights: Numbers) -> float:
         logit = weights[0] + weights[1] * x
         likelihood = np.logaddexp(0, logit) - target * logit
         return float(likelihood.sum() + RIDGE * weights[1] ** 2)
@@ -101,88 +144,182 @@ def fit_curve(margins: Sequence[float], rights: Sequence[bool]) -> Curve:
     return Curve(intercept=float(found.x[0]), slope=float(found.x[1]))
 
 
-def fit_stage(traces: Sequence[Trace], at: At, tokens: int, confidence: float) -> Stage:
-    """The curves of checkpoint `at`, over the traces that come by it."""
-    seen = [
-        (point, trace.right(place))
-        for trace in traces
-        for place, point in enumerate(trace.path)
-        if point.at == at
-    ]
-    curves = [
-        fit_curve(
-            [point.margin for point, _ in seen if point.agree == agree],
-            [right for point, right in seen if point.agree == agree],
+def fit_stages(table: Table) -> tuple[Stage, ...]:
+    """The curves of every place of the table."""
+    stages = []
+    end = table.ladder[-1] if table.ladder else 0
+    for place, tokens in enumerate((0, *table.ladder, end, end)):
+        here = table.there[:, place]
+        curves = []
+        for agree in (True, False):
+            seen = here & (table.agree[:, place] == agree)
+            curves.append(fit_curve(table.margin[seen, place], table.right[seen, place]))
+        stages.append(Stage(thinking_tokens=tokens, agree=curves[0], differ=curves[1]))
+    return tuple(stages)
+
+
+def probabilities(table: Table, stages: Sequence[Stage]) -> Numbers:
+    """[traces, places]: that the verdict there is right, by the curves."""
+    import numpy as np
+    from scipy.special import expit
+
+    found = np.zeros_like(table.margin)
+    for place, stage in enumerate(stages):
+        margin = table.margin[:, place]
+        sure, split = (
+            expit(curve.intercept + curve.slope * margin) for curve in (stage.agree, stage.differ)
         )
-        for agree in (True, False)
-    ]
-    return Stage(
-        thinking_tokens=tokens,
-        agree=curves[0],
-        differ=curves[1],
-        stop_agree=curves[0].threshold(confidence),
-        stop_differ=curves[1].threshold(confidence),
-    )
+        found[:, place] = np.where(table.agree[:, place], sure, split)
+    return np.maximum(found, 0.5)
 
 
-def fit_stopper(
-    traces: Sequence[Trace], ladder: Sequence[int], confidence: float, source: str
-) -> Stopper:
-    """Curves and thresholds for every checkpoint of `ladder`, zero thought first."""
-    points = (0, *ladder)
+def best_policy(
+    table: Table,
+    chance: Numbers,
+    price: float,
+    looks: Collection[int],
+    look_tokens: float = LOOK_TOKENS,
+) -> tuple[Policy, float]:
+    """The thresholds that are worth most at `price`, with that worth: accuracy less cost, mean.
+
+    Backward induction for optimal stopping (Longstaff and Schwartz, 2001), from the end of both
+    chains to the prompt. At each checkpoint of `looks`, where a trace would stop if it went on is
+    known by then, so the threshold that gains most over going on is found by sorting. Chances by
+    the curves stand for outcomes, which are noisier.
+    """
+    import numpy as np
+
+    last = table.margin.shape[1] - 1
+    rules = [Rule() for _ in range(last)]
+    worth = chance[:, last] - price * table.tokens[:, last]
+    for place in range(last - 1, -1, -1):
+        here = table.there[:, place]
+        if place not in looks or not here.any():
+            continue
+        now = chance[:, place] - price * table.tokens[:, place]
+        on = worth - price * look_tokens
+        least = {}
+        for name, kind in (("agree", True), ("differ", False)):
+            rows = np.flatnonzero(here & (table.agree[:, place] == kind))
+            least[name] = _threshold(table.margin[rows, place], (now - on)[rows])
+        rule = Rule(**least)
+        if not rule.looks:
+            continue
+        rules[place] = rule
+        at = np.where(table.agree[:, place], rule.agree, rule.differ)
+        stops = here & (table.margin[:, place] >= at)
+        worth = np.where(stops, now, np.where(here, on, worth))
+    policy = Policy(price=price, rules=tuple(rules[:-1]), lead=rules[-1])
+    return policy, float(worth.mean())
+
+
+def _threshold(margins: Numbers, gains: Numbers) -> float:
+    """The least margin from which on stopping gains most in sum; infinite if it never gains."""
+    import numpy as np
+
+    order = np.argsort(-margins, kind="stable")
+    sums = np.cumsum(gains[order])
+    if not len(sums) or sums.max() <= 0:
+        return float("inf")
+    best = int(sums.argmax())
+    if best + 1 == len(order):
+        return 0.0
+    return float((margins[order[best]] + margins[order[best + 1]]) / 2)
+
+
+def fit_policy(
+    table: Table, chance: Numbers, price: float, look_tokens: float = LOOK_TOKENS
+) -> Policy:
+    """The best policy, with the checkpoints that do not pay passed over one by one."""
+    last = table.margin.shape[1] - 1
+    best, most = best_policy(table, chance, price, range(last), look_tokens)
+    while True:
+        rules = (*best.rules, best.lead)
+        looks = [place for place in range(last) if rules[place].looks]
+        tried = [
+            best_policy(table, chance, price, [p for p in looks if p != without], look_tokens)
+            for without in looks
+        ]
+        found = max(tried, key=lambda one: one[1], default=None)
+        if found is None or found[1] < most:
+            return best
+        best, most = found
+
+
+def fit_stopper(table: Table, source: str, look_tokens: float = LOOK_TOKENS) -> Stopper:
+    """Curves for every checkpoint and a policy for every price; none of them chosen.
+
+    Raises ValueError for too few traces.
+    """
+    if 2 * len(table) < FEWEST:
+        raise ValueError(f"{2 * len(table)} traces are too few to fit a stopper; give {FEWEST}")
+    stages = fit_stages(table)
+    chance = probabilities(table, stages)
+    policies = [fit_policy(table, chance, price, look_tokens) for price in PRICES]
+    *ladder, lead, both = stages
     return Stopper(
         source=source,
-        confidence=confidence,
-        stages=tuple(
-            fit_stage(traces, index, tokens, confidence) for index, tokens in enumerate(points)
-        ),
-        lead=fit_stage(traces, "lead", points[-1], confidence),
-        final=fit_stage(traces, "both", points[-1], confidence),
+        stages=tuple(ladder),
+        lead=lead,
+        both=both,
+        policies=tuple(policies),
+        chosen=None,
     )
 
 
-def prune(stopper: Stopper, traces: Sequence[Trace]) -> Stopper:
-    """Pass over, one by one, the checkpoints that cost these traces more than they save.
-
-    The prompt alone is always looked at.
-    """
-    best = stopper
-    least = sum(replay_stopper(trace, best).cost for trace in traces)
-    while True:
-        looks = [index for index in range(len(best.stages)) if best.looks(index)]
-        tried = [best.keeping([i for i in looks if i != without]) for without in looks[1:]]
-        costs = [sum(replay_stopper(trace, one).cost for trace in traces) for one in tried]
-        if not costs or min(costs) > least:
-            return best
-        least = min(costs)
-        best = tried[costs.index(least)]
-
-
-def choose_stopper(
-    traces: Sequence[Trace], ladder: Sequence[int], most_lost: float, source: str
+def certify(
+    stopper: Stopper, table: Table, epsilon: float, delta: float, bond: dict[str, str]
 ) -> Stopper:
-    """Take the least confidence that loses at most `most_lost`, each half judged by a fit of the
-    other, with the checkpoints that pay there; then fit and prune on both.
+    """Choose the dearest price that is proved to lose at most `epsilon` of whole chains' accuracy.
 
-    most_lost: accuracy against the whole chains, as a share. Raises ValueError for fewer than 200
-    traces.
+    table: of traces that `stopper` was not fitted on. bond: the certificate's hashes. Where no
+    price is proved, none is chosen and whole chains are thought.
     """
-    if len(traces) < 200:
-        raise ValueError(f"{len(traces)} labelled pairs are too few to fit a stopper; give 200")
-    halves = (traces[::2], traces[1::2])
-    fitted = [fit_stopper(half, ladder, CONFIDENCES[-1], source) for half in halves]
-    whole = sum(trace.right(len(trace.path) - 1) for trace in traces)
-    final = fit_stopper(traces, ladder, CONFIDENCES[-1], source)
-    for confidence in CONFIDENCES:
-        pruned = [
-            prune(stopper.at(confidence), half)
-            for stopper, half in zip(fitted, halves, strict=True)
-        ]
-        kept = sum(
-            replay_stopper(trace, stopper).right
-            for stopper, other in zip(pruned, reversed(halves), strict=True)
-            for trace in other
+    whole = table.right[:, -1]
+    counts = []
+    for policy in stopper.policies:
+        right = play(table, policy).right
+        counts.append((int((whole & ~right).sum()), int((right & ~whole).sum())))
+    chosen = certified(counts, len(table), epsilon, delta)
+    certificate = None
+    if chosen is not None:
+        certificate = Certificate(
+            epsilon=epsilon,
+            delta=delta,
+            n=len(table),
+            lost=counts[chosen][0],
+            gained=counts[chosen][1],
+            price=stopper.policies[chosen].price,
+            **bond,
         )
-        if (whole - kept) / len(traces) <= most_lost:
-            return prune(final.at(confidence), traces)
-    return prune(final, traces)
+    return stopper.model_copy(update={"chosen": chosen, "certificate": certificate})
+
+
+def calibrated(
+    traces: Sequence[Trace],
+    ladder: Sequence[int],
+    source: str,
+    bond: dict[str, str],
+    epsilon: float = 0.01,
+    delta: float = 0.1,
+    temperature: float = 0.0,
+) -> Stopper:
+    """Fit on every other trace, certify on the rest. temperature: of the chains."""
+    table = Table.of(traces, ladder)
+    stopper = fit_stopper(table.part(slice(0, None, 2)), source)
+    stopper = stopper.model_copy(update={"temperature": temperature})
+    return certify(stopper, table.part(slice(1, None, 2)), epsilon, delta, bond)
+
+
+def shortfall(labels: int, epsilon: float, delta: float) -> str:
+    """Why so many labels have proved nothing, and how many would do."""
+    least = 2 * labels_needed(epsilon, delta)
+    if labels < least:
+        return (
+            f"{labels} labels cannot prove a loss of at most {epsilon:g} (at {delta:g}): at least "
+            f"{least} are needed, half to fit and half to prove"
+        )
+    return (
+        f"no price of thought was proved to lose at most {epsilon:g} (at {delta:g}) on {labels} "
+        "labels; give more, or allow a greater loss"
+    )

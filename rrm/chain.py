@@ -33,8 +33,14 @@ class PairReading:
 
     margins: tuple[float, float]
     """from the order a, b and from the order b, a; positive prefers a"""
-    mass: float
+    masses: tuple[float, float]
+    """probability that the labels hold together, in each order"""
     scores: tuple[float, float] | None
+
+    @property
+    def mass(self) -> float:
+        """The lower of the orders."""
+        return min(self.masses)
 
     @property
     def margin(self) -> float:
@@ -188,7 +194,7 @@ class ChainPair:
                 (first.scores[0] + second.scores[1]) / 2,
                 (first.scores[1] + second.scores[0]) / 2,
             )
-        return PairReading((first.z, -second.z), min(first.mass, second.mass), scores)
+        return PairReading((first.z, -second.z), (first.mass, second.mass), scores)
 
     async def grow(
         self,

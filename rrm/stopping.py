@@ -1,10 +1,10 @@
-"""Stopper: from how close a pair is to whether more thought is worth it.
+"""Stopper: from how close a pair is to whether more thought is worth its price.
 
 A stopper is fitted on traces of one model in one style. For each checkpoint it holds a logistic
-curve from |margin| to the probability that the verdict is right, one curve where both orders agree
-and one where they do not (Platt scaling, 1999), and one confidence at which to stop. A curve per
-checkpoint matters: confidence rises with length even on wrong chains. A checkpoint at which next
-to nobody stops costs more than it saves, and is passed over.
+curve from |margin| to the probability that the verdict is right, one where both orders agree and
+one where they do not (Platt scaling, 1999): confidence rises with length even on wrong chains, so
+no curve serves two checkpoints. For each of a range of prices of thought it holds a policy, the
+least |margin| at which to stop at each checkpoint; one of the prices is the one it stops by.
 
 A checkpoint is where one order's chain, the leading one, has thought for so many tokens and the
 other has not begun. Only where the whole leading chain leaves it open does the other think too.
@@ -13,12 +13,12 @@ other has not begun. Only where the whole leading chain leaves it open does the 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ConfigDict, Field
 
-from rrm.types import At, Frozen
+from rrm.types import At, Certificate, Frozen
 
 STOPPER_FILE = "stopper.json"
 
@@ -30,96 +30,101 @@ class Curve(Frozen):
     slope: float = Field(ge=0.0)
 
     def __call__(self, margin: float) -> float:
-        return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, self.logit(margin)))))
-
-    def logit(self, margin: float) -> float:
-        return self.intercept + self.slope * abs(margin)
-
-    def threshold(self, confidence: float) -> float:
-        """Least |margin| that reaches `confidence`; infinite if none does."""
-        needed = math.log(confidence / (1.0 - confidence)) - self.intercept
-        if needed <= 0.0:
-            return 0.0
-        return needed / self.slope if self.slope > 0.0 else math.inf
+        logit = self.intercept + self.slope * abs(margin)
+        return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, logit))))
 
 
 class Stage(Frozen):
     """The curves of one checkpoint."""
 
-    model_config = ConfigDict(ser_json_inf_nan="strings")  # a threshold may be infinite
-
     thinking_tokens: int = Field(description="of the leading chain, at this checkpoint")
     agree: Curve
     differ: Curve
-    stop_agree: float = Field(description="stop at this |margin| or more if both orders agree")
-    stop_differ: float = Field(description="the same where they do not")
-    look: bool = Field(True, description="whether reading this checkpoint pays")
 
-    def at(self, confidence: float) -> Stage:
-        """The same curves with the thresholds of another confidence."""
-        return self.model_copy(
-            update={
-                "stop_agree": self.agree.threshold(confidence),
-                "stop_differ": self.differ.threshold(confidence),
-            }
-        )
+    def probability(self, margin: float, agree: bool) -> float:
+        """That a verdict of this margin is right; 0.5 to 1."""
+        return max(0.5, (self.agree if agree else self.differ)(margin))
+
+
+class Rule(Frozen):
+    """Where to stop at one checkpoint. One where nobody stops is not looked at."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # a threshold may be infinite
+
+    agree: float = Field(math.inf, description="stop at this |margin| if both orders agree")
+    differ: float = Field(math.inf, description="the same where they do not")
+
+    @property
+    def looks(self) -> bool:
+        return min(self.agree, self.differ) < math.inf
+
+    def stops(self, margin: float, agree: bool) -> bool:
+        return abs(margin) >= (self.agree if agree else self.differ)
+
+
+class Policy(Frozen):
+    """A rule for each checkpoint: the best there is at one price of thought."""
+
+    price: float = Field(ge=0.0, description="accuracy that a token must bring, as a share")
+    rules: tuple[Rule, ...] = Field(description="by the checkpoint's number, the prompt's first")
+    lead: Rule = Field(description="for a leading chain that has closed by itself")
+
+    def rule(self, at: At) -> Rule:
+        """The rule for checkpoint `at`; the last one stands in beyond the ladder."""
+        if isinstance(at, int):
+            return self.rules[min(at, len(self.rules) - 1)]
+        return self.lead if at == "lead" else NEVER
+
+
+NEVER = Rule()
 
 
 class Stopper(Frozen):
     """When to stop thinking, for one model in one style."""
 
     source: str = Field(description="what it was fitted on")
-    confidence: float
+    temperature: float = Field(0.0, description="of the chains it was fitted on")
     stages: tuple[Stage, ...]
     lead: Stage = Field(description="for a leading chain that has closed by itself")
-    final: Stage = Field(description="for two chains that have")
+    both: Stage = Field(description="for both whole chains")
+    policies: tuple[Policy, ...] = Field(description="by rising price")
+    chosen: int | None = Field(description="the policy it stops by; none: it thinks whole chains")
+    certificate: Certificate | None = None
 
-    def at(self, confidence: float) -> Stopper:
-        """The same curves with the thresholds of another confidence."""
-        stages = tuple(stage.at(confidence) for stage in self.stages)
-        return self.model_copy(
-            update={
-                "confidence": confidence,
-                "stages": stages,
-                "lead": self.lead.at(confidence),
-                "final": self.final.at(confidence),
-            }
-        )
+    def at_price(self, price: float) -> Stopper:
+        """The same stopper at the dearest price that is not above `price`; below the first one
+        it thinks whole chains. A certificate covers its own price and every lower one."""
+        fitting = [index for index, policy in enumerate(self.policies) if policy.price <= price]
+        chosen = fitting[-1] if fitting else None
+        held = chosen is None or (self.chosen is not None and chosen <= self.chosen)
+        kept = self.certificate if held else None
+        return self.model_copy(update={"chosen": chosen, "certificate": kept})
 
-    def keeping(self, looks: Collection[int]) -> Stopper:
-        """The same stopper that looks at the checkpoints `looks` only."""
-        stages = tuple(
-            stage.model_copy(update={"look": index in looks})
-            for index, stage in enumerate(self.stages)
-        )
-        return self.model_copy(update={"stages": stages})
+    @property
+    def ladder(self) -> tuple[int, ...]:
+        """The checkpoints that it was fitted on, the prompt alone aside."""
+        return tuple(stage.thinking_tokens for stage in self.stages[1:])
 
-    def looks(self, at: At) -> bool:
-        """Whether this checkpoint is worth a look."""
-        return self.stage(at).look
+    @property
+    def policy(self) -> Policy | None:
+        return None if self.chosen is None else self.policies[self.chosen]
 
     def stage(self, at: At) -> Stage:
         """The stage for checkpoint `at`; the last one stands in beyond the ladder."""
         if isinstance(at, int):
             return self.stages[min(at, len(self.stages) - 1)]
-        return self.lead if at == "lead" else self.final
+        return self.lead if at == "lead" else self.both
 
     def probability(self, at: At, margin: float, agree: bool) -> float:
         """That the verdict read at checkpoint `at` is right; 0.5 to 1."""
-        stage = self.stage(at)
-        return max(0.5, (stage.agree if agree else stage.differ)(margin))
-
-    def stop(self, at: At, margin: float, agree: bool) -> bool:
-        """Whether this margin is wide enough to stop at checkpoint `at`."""
-        stage = self.stage(at)
-        return stage.look and abs(margin) >= (stage.stop_agree if agree else stage.stop_differ)
+        return self.stage(at).probability(margin, agree)
 
 
 class Stoppers(Frozen):
     """`stopper.json`: one stopper a style, each bound to the prompt it was fitted with."""
 
-    model_digest: str = ""
-    """sha256 of the weights"""
+    model_digest: str
+    """hash of the weights"""
     stoppers: Mapping[str, Stopper]
     prompt_hashes: Mapping[str, str]
 
@@ -130,12 +135,20 @@ class Stoppers(Frozen):
         return self.stoppers.get(style)
 
 
-def load_stopper(directory: Path, style: str, prompt_hash: str) -> Stopper | None:
-    """The stopper beside the weights in `directory`, or None if there is none that fits."""
-    path = directory / STOPPER_FILE
-    if not path.is_file():
+def load_stopper(
+    file: Path, style: str, prompt_hash: str, model_digest: str | None = None
+) -> Stopper | None:
+    """The stopper in `file`, or None if there is none that fits.
+
+    model_digest: of the weights that it must have been fitted on; None asks nothing. Raises
+    ValueError for a file that holds no stoppers.
+    """
+    if not file.is_file():
         return None
-    return Stoppers.model_validate_json(path.read_text(encoding="utf-8")).of(style, prompt_hash)
+    kept = Stoppers.model_validate_json(file.read_text(encoding="utf-8"))
+    if model_digest not in (None, kept.model_digest):
+        return None
+    return kept.of(style, prompt_hash)
 
 
 def uncalibrated(margin: float) -> float:

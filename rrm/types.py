@@ -136,6 +136,20 @@ class OrderReading(Frozen):
     chain: str | None = Field(None, description="the chain of thought, if asked for")
 
 
+class Certificate(Frozen):
+    """What a stopper is proved to keep, with probability 1 - delta over the labels it saw."""
+
+    epsilon: float = Field(description="accuracy lost against whole chains, at most, as a share")
+    delta: float = Field(description="probability that the labels were misleading, at most")
+    n: int = Field(description="labelled pairs that it rests on")
+    lost: int = Field(description="of these, right with whole chains only")
+    gained: int = Field(description="of these, right with the stopper only")
+    price: float = Field(description="accuracy that a token must bring, as a share")
+    data: str = Field(description="sha256 of the labelled data")
+    model: str = Field(description="sha256 of the weights")
+    prompt_hash: str
+
+
 class Provenance(Frozen):
     """What judged: enough to ask the same question again."""
 
@@ -144,6 +158,7 @@ class Provenance(Frozen):
     prompt_hash: str = Field(description="hash of the style's instruction text and markers")
     effort: Effort
     stopper: str = Field(description="which thresholds decided, or why none did")
+    certificate: Certificate | None = Field(None, description="what early stopping cannot cost")
     notes: tuple[str, ...] = Field((), description="anything unusual, such as neutralised text")
 
 

@@ -14,22 +14,22 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from judges.pairwise import Asked
 from rrm.engine import RefusedText
 from rrm.types import Pair, Provenance, Unscored, Usage, Verdict
 from serving.client import AsyncClient
-from serving.journal import Journal, Line
-from serving.registry import Registry, model_directory
+from serving.journal import Finished, Journal, Line
+from serving.registry import Registry, weights_digest
 from serving.rows import Dataset, Row
 from serving.settings import SettingsError
 from serving.wire import JudgeInfo
 
+L = TypeVar("L", bound=Finished)
+Made = TypeVar("Made", bound=Finished, covariant=True)
 AHEAD = 2
 """rows that may be judged beyond the oldest unfinished one, in multiples of the concurrency"""
-HASHED = 2**30
-"""model files up to so many bytes together are hashed; bigger ones are told by name and size"""
 
 
 class RowJudge(Protocol):
@@ -46,6 +46,50 @@ class RowJudge(Protocol):
     def provenance(self) -> Provenance: ...
 
 
+class Worker(Protocol[Made]):
+    """What is done with each row."""
+
+    @property
+    def kind(self) -> type[Made]:
+        """Of the lines it makes."""
+        ...
+
+    async def identify(self) -> dict[str, Any]:
+        """What the lines depend on, apart from the rows."""
+        ...
+
+    async def line(self, row: Row, key: str) -> Made:
+        """The row's line. Raises ServiceError if all must stop."""
+        ...
+
+
+class Judging:
+    """Rows are judged."""
+
+    kind = Line
+
+    def __init__(self, judge: RowJudge) -> None:
+        self.judge = judge
+
+    async def identify(self) -> dict[str, Any]:
+        return await self.judge.identify()
+
+    async def line(self, row: Row, key: str) -> Line:
+        outcome = untimed(await self._outcome(row))
+        return Line(index=row.index, id=row.id, key=key, label=row.label, outcome=outcome)
+
+    async def _outcome(self, row: Row) -> Verdict | Unscored:
+        if row.pair is None:
+            return self._refused(f"row {row.index + 1}: {row.fault}")
+        try:
+            return await self.judge.judge(row.pair)
+        except RefusedText as refusal:
+            return self._refused(str(refusal))
+
+    def _refused(self, why: str) -> Unscored:
+        return Unscored(reason="refused", detail=why, usage=Usage(), judge=self.judge.provenance())
+
+
 class LocalJudge:
     """The settings' model in this process."""
 
@@ -59,7 +103,7 @@ class LocalJudge:
             "model": provenance.model,
             "weights": settings.model
             if settings.engine in ("scripted", "openai")
-            else digest(settings.model),
+            else weights_digest(settings.model),
             "style": provenance.style,
             "prompt_hash": provenance.prompt_hash,
             "stopper": provenance.stopper,
@@ -117,26 +161,15 @@ def asking(asked: Asked) -> dict[str, Any]:
     }
 
 
-def digest(model: str) -> str:
-    """Hash of a model directory: of its files' contents, or of their sizes if they are large."""
-    files = sorted(file for file in model_directory(model).rglob("*") if file.is_file())
-    whole = sum(file.stat().st_size for file in files) <= HASHED
-    sha = hashlib.sha256()
-    for file in files:
-        sha.update(file.name.encode())
-        sha.update(file.read_bytes() if whole else str(file.stat().st_size).encode())
-    return sha.hexdigest()[:16]
-
-
 @dataclass
-class Run:
+class Run(Generic[L]):
     """One output file and what is done of it."""
 
     dataset: Dataset
     out: Path
-    judge: RowJudge
+    worker: Worker[L]
     concurrency: int = 64
-    told: Callable[[Line], None] = lambda line: None
+    told: Callable[[L], None] = lambda line: None
     """told every line of the output, those of earlier runs too, in order"""
     resumed: Callable[[], None] = lambda: None
     """told once the lines of earlier runs have been"""
@@ -150,12 +183,12 @@ class Run:
         return self.out.with_name(f"{self.out.name}.summary.json")
 
     async def go(self) -> int:
-        """Judge what is missing. Returns how many lines this run wrote.
+        """Do what is missing. Returns how many lines this run wrote.
 
         Raises SettingsError if OUT belongs to another run or is in use, ServiceError if the
         service went away; what is finished is kept either way.
         """
-        identity = await self.judge.identify()
+        identity = await self.worker.identify()
         hashed = json.dumps(identity, sort_keys=True).encode()
         keys = [row.key(hashlib.sha256(hashed).hexdigest()) for row in self.dataset.rows]
         self.out.parent.mkdir(parents=True, exist_ok=True)
@@ -165,9 +198,9 @@ class Run:
             except OSError:
                 raise SettingsError(f"another run writes {self.out}; wait for it") from None
             self._check(identity)
-            with Journal(file, self.out, keys, self.told) as journal:
+            with Journal(file, self.out, self.worker.kind, keys, self.told) as journal:
                 self.resumed()
-                return await self._judge_rest(journal, keys)
+                return await self._rest(journal, keys)
 
     def _check(self, identity: Mapping[str, Any]) -> None:
         """Refuse to go on with what another input or judge began, else note what this is."""
@@ -199,27 +232,19 @@ class Run:
                 f"it was begun, name another file, or delete it with {self.manifest.name}"
             )
 
-    async def _judge_rest(self, journal: Journal, keys: list[str]) -> int:
-        """Judge rows concurrently; their lines are written in order."""
+    async def _rest(self, journal: Journal[L], keys: list[str]) -> int:
+        """Work on rows concurrently; their lines are written in order."""
         begun = journal.written
         moved = asyncio.Condition()
         free = asyncio.Semaphore(self.concurrency)
 
         async def one(row: Row) -> None:
             try:
-                outcome = await self._outcome(row)
+                line = await self.worker.line(row, keys[row.index])
             finally:
                 free.release()
             async with moved:
-                journal.add(
-                    Line(
-                        index=row.index,
-                        id=row.id,
-                        key=keys[row.index],
-                        label=row.label,
-                        outcome=untimed(outcome),
-                    )
-                )
+                journal.add(line)
                 moved.notify_all()
 
         ahead = AHEAD * self.concurrency
@@ -235,17 +260,6 @@ class Run:
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return journal.written - begun
-
-    async def _outcome(self, row: Row) -> Verdict | Unscored:
-        if row.pair is None:
-            return self._refused(f"row {row.index + 1}: {row.fault}")
-        try:
-            return await self.judge.judge(row.pair)
-        except RefusedText as refusal:
-            return self._refused(str(refusal))
-
-    def _refused(self, why: str) -> Unscored:
-        return Unscored(reason="refused", detail=why, usage=Usage(), judge=self.judge.provenance())
 
 
 def untimed(outcome: Verdict | Unscored) -> Verdict | Unscored:

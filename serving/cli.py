@@ -21,6 +21,7 @@ from serving.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from serving.batch import RowJudge
+    from serving.journal import Line
     from serving.report import BatchProgress
     from serving.rows import Dataset
 
@@ -261,6 +262,62 @@ def doctor(
 
 @cli.command()
 @says_why
+def calibrate(
+    data: Annotated[Path, typer.Option(help="Labelled pairs (a or b), JSONL or CSV.")],
+    columns: Annotated[
+        str | None, typer.Option(help="prompt=NAME,a=NAME,b=NAME,label=NAME,group=NAME")
+    ] = None,
+    model: Model = None,
+    engine: Engine = None,
+    base_url: BaseUrl = None,
+    style: StyleName = None,
+    device: Device = None,
+    prompt_file: PromptFile = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
+    traces: Annotated[
+        Path | None, typer.Option(help="Whole chains of every pair; none: beside the data.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The thresholds; none: beside the weights.")
+    ] = None,
+    epsilon: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="Accuracy that may be lost, as a share.")
+    ] = 0.01,
+    delta: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="Probability that the proof may be wrong.")
+    ] = 0.1,
+) -> None:
+    """Find out when thinking on is worth it, and prove what stopping early costs.
+
+    Killed and started again with the same words, it goes on. Exits 0 with a certificate, 2 on bad
+    input, 3 without one: then whole chains are thought.
+    """
+    from serving.calibrate import Asked as Proof
+    from serving.calibrate import calibrate as run
+    from serving.calibrate import default_out
+    from serving.rows import read_dataset
+
+    settings = load_settings(
+        config,
+        model=model,
+        engine=engine,
+        base_url=base_url,
+        style=style,
+        device=device,
+        prompt_file=prompt_file,
+    )
+    console = Console(highlight=False)
+    dataset = read_dataset(data, as_columns(columns))
+    kept = traces or data.with_name(f"{data.name}.{settings.style or 'default'}.traces.jsonl")
+    made = out or settings.stopper or default_out(settings)
+    stopper = run(console, settings, dataset, kept, made, Proof(epsilon, delta))
+    console.print(f"traces: {kept}; thresholds: {made}", soft_wrap=True)
+    if stopper.certificate is None:
+        raise typer.Exit(UNSCORED_EXIT)
+
+
+@cli.command()
+@says_why
 def demo() -> None:
     """Start the service on the bundled judge, judge ten pairs over REST, stop it."""
     from serving.demo import run
@@ -278,12 +335,12 @@ async def run_batch(
     progress: BatchProgress,
 ) -> None:
     """Judge in this process or by the service at `url`, then write the summary."""
-    from serving.batch import LocalJudge, RemoteJudge, Run, write_whole
+    from serving.batch import Judging, LocalJudge, RemoteJudge, Run, write_whole
     from serving.client import AsyncClient
     from serving.registry import Registry
 
-    def run(judge: RowJudge) -> Run:
-        return Run(dataset, out, judge, concurrency, progress.told, progress.resumed)
+    def run(judge: RowJudge) -> Run[Line]:
+        return Run(dataset, out, Judging(judge), concurrency, progress.told, progress.resumed)
 
     if url is not None:
         async with AsyncClient(url, style=settings.style) as client:

@@ -1,6 +1,6 @@
-"""The lines of a batch, in input order on disk; what finishes early waits in a file beside.
+"""The lines of a long job over rows, in input order on disk; what is early waits in a file beside.
 
-Nothing that was judged is lost to a kill: a line is in OUT if all before it are, else in OUT.early,
+Nothing that was done is lost to a kill: a line is in OUT if all before it are, else in OUT.early,
 which is gone once OUT is whole. A torn last line of either is cut.
 """
 
@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Generic, Self, TypeVar
 
 from pydantic import Field
 
@@ -18,38 +18,51 @@ from rrm.types import Frozen, Outcome, Side
 from serving.settings import SettingsError
 
 
-class Line(Frozen):
-    """One finished row."""
+class Finished(Frozen):
+    """One finished row, whatever was done with it."""
 
     index: int
     id: str | None
     key: str = Field(description="hash of the row's content and of the judge")
+
+
+class Line(Finished):
+    """One judged row."""
+
     label: Side | None
     outcome: Outcome
 
 
-class Journal:
+L = TypeVar("L", bound=Finished)
+
+
+class Journal(Generic[L]):
     """`file`, opened for appending and reading, and its early lines. A context manager.
 
-    keys: of every row. told: every line of OUT, those of earlier runs too, in order. Raises
-    SettingsError for a line that is not of this input and judge.
+    kind: of the lines. keys: of every row. told: every line of OUT, those of earlier runs too, in
+    order. Raises SettingsError for a line that is not of this input and judge.
     """
 
     def __init__(
-        self, file: IO[bytes], out: Path, keys: Sequence[str], told: Callable[[Line], None]
+        self,
+        file: IO[bytes],
+        out: Path,
+        kind: type[L],
+        keys: Sequence[str],
+        told: Callable[[L], None],
     ) -> None:
         self.written = 0
         """lines of OUT"""
         self._file, self._out, self._keys, self._told = file, out, keys, told
         self._beside = out.with_name(f"{out.name}.early")
-        self._waiting: dict[int, Line] = {}
-        for line in _whole_lines(file):
+        self._waiting: dict[int, L] = {}
+        for line in _whole_lines(file, kind):
             if self.written >= len(keys) or line.key != keys[self.written]:
                 raise SettingsError(f"line {self.written + 1} of {out} is not of this run")
             self.written += 1
             told(line)
         self._early = self._beside.open("a+b")
-        for line in _whole_lines(self._early):
+        for line in _whole_lines(self._early, kind):
             if line.index < len(keys) and line.key == keys[line.index]:
                 self._waiting[line.index] = line
         self._catch_up()
@@ -58,7 +71,7 @@ class Journal:
         """Whether this row is finished."""
         return index < self.written or index in self._waiting
 
-    def add(self, line: Line) -> None:
+    def add(self, line: L) -> None:
         """Keep a finished row, on disk when this returns."""
         self._waiting[line.index] = line
         if line.index != self.written:
@@ -87,17 +100,17 @@ class Journal:
             self._beside.unlink()
 
 
-def _raw(line: Line) -> bytes:
+def _raw(line: Finished) -> bytes:
     return line.model_dump_json().encode() + b"\n"
 
 
-def _whole_lines(file: IO[bytes]) -> Iterator[Line]:
+def _whole_lines(file: IO[bytes], kind: type[L]) -> Iterator[L]:
     """The lines of a file up to the first torn one, which is cut off with all behind it."""
     file.seek(0)
     whole = 0
     for raw in file:
         try:
-            line = Line.model_validate_json(raw) if raw.endswith(b"\n") else None
+            line = kind.model_validate_json(raw) if raw.endswith(b"\n") else None
         except ValueError:
             line = None
         if line is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +16,12 @@ from judges.pointwise import PointwiseJudge
 from judges.scores import ScoreStyle
 from rrm.engine import Engine, EngineError, EngineOptions, ModelCard
 from rrm.engines import open_engine
-from rrm.stopping import Stopper, load_stopper
+from rrm.stopping import STOPPER_FILE, Stopper, load_stopper
 from rrm.style import Style, StyleMismatch, open_style, style_names
 from serving.settings import NANO, Settings, SettingsError
+
+HASHED = 2**30
+"""model files up to so many bytes together are hashed; bigger ones are told by name and size"""
 
 
 def model_directory(model: str) -> Path:
@@ -44,6 +48,20 @@ def model_directory(model: str) -> Path:
     raise SettingsError(f"no model at {model!r}: give `nano`, a directory, or a hub id OWNER/NAME")
 
 
+def weights_digest(model: str) -> str:
+    """Hash of a model directory without its thresholds: of its files' contents, or of their sizes
+    if they are large."""
+    directory = model_directory(model)
+    files = sorted(file for file in directory.rglob("*") if file.is_file())
+    files = [file for file in files if file.name != STOPPER_FILE]
+    whole = sum(file.stat().st_size for file in files) <= HASHED
+    sha = hashlib.sha256()
+    for file in files:
+        sha.update(file.name.encode())
+        sha.update(file.read_bytes() if whole else str(file.stat().st_size).encode())
+    return sha.hexdigest()[:16]
+
+
 def check_settings(settings: Settings) -> None:
     """Find what is wrong without loading anything.
 
@@ -63,6 +81,8 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError("judging needs torch: pip install 'closecall[transformers]'")
     if settings.prompt_file is not None and not settings.prompt_file.is_file():
         raise SettingsError(f"no prompt file {settings.prompt_file}")
+    if settings.stopper is not None and not settings.stopper.is_file():
+        raise SettingsError(f"no thresholds at {settings.stopper}: closecall calibrate makes them")
     card = ModelCard.of(directory)
     name = style_name(settings, card)
     if own_contract(settings) is None:
@@ -251,10 +271,13 @@ class Registry:
     def stopper(self, style: Style) -> Stopper | None:
         """The thresholds for `style`, if there are any that fit.
 
-        They belong to the ladder and the decoding they were fitted on.
+        They belong to the weights, the prompt, the ladder and the decoding they were fitted on.
         """
-        plain = self.settings.ladder is None and self.temperature == 0
-        if self.settings.engine in ("scripted", "openai") or not plain:
+        if self.settings.engine in ("scripted", "openai"):
             return None
-        directory = model_directory(self.settings.model)
-        return load_stopper(directory, style.name, style.prompt_hash)
+        file = self.settings.stopper or model_directory(self.settings.model) / STOPPER_FILE
+        weights = weights_digest(self.settings.model)
+        found = load_stopper(file, style.name, style.prompt_hash, weights)
+        if found is None or (found.ladder, found.temperature) != (self.ladder, self.temperature):
+            return None
+        return found

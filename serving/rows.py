@@ -21,6 +21,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "b": ("response_b", "answer_b", "completion_b", "b", "rejected", "response_2", "output_2"),
     "label": ("label", "winner", "preferred", "preference"),
     "id": ("id", "uid", "row_id"),
+    "group": ("group", "subset", "domain", "category"),
 }
 """column names that are recognised, likeliest first"""
 NEEDED = ("prompt", "a", "b")
@@ -41,6 +42,7 @@ class Row:
     pair: Pair | None
     label: Side | None
     fault: str | None = None
+    group: str | None = None
 
     def key(self, judge: str) -> str:
         """Hash of what the outcome depends on: the content and the judge's own hash."""
@@ -133,7 +135,8 @@ def _row(index: int, record: Any, columns: Mapping[str, str]) -> Row:
         return Row(index, identity, None, None, f"{columns['prompt']} is neither text nor messages")
     except ValueError as failure:
         return Row(index, identity, None, None, str(failure))
-    return Row(index, identity, pair, label)
+    group = record.get(columns.get("group", ""))
+    return Row(index, identity, pair, label, group=None if group is None else str(group))
 
 
 def _label(value: Any) -> Side | None:

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     prompt_file: Path | None = Field(
         None, description="a style of your own (.toml), or another instruction text for `style`"
     )
+    stopper: Path | None = Field(
+        None, description="thresholds from `closecall calibrate`; none: those beside the weights"
+    )
     ladder: tuple[int, ...] | None = Field(
         None, description="checkpoints: thinking tokens of each chain, ascending"
     )

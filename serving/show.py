@@ -16,6 +16,7 @@ WHY = {
     StopReason.NO_THOUGHT: "no thought was asked for",
     StopReason.DEADLINE: "its time was up, so the last checkpoint decided",
     StopReason.IDENTICAL: "the two responses are the same text",
+    StopReason.AGREED: "both orders said the same without thought",
     StopReason.PARSED: "the labels cannot be probed here, so the finished text was read",
 }
 HEADS = {"ab": "response a first", "ba": "response b first"}
@@ -37,6 +38,7 @@ def verdict_text(outcome: Verdict | Unscored) -> RenderableType:
             f"  judge            {outcome.judge.model}, style {outcome.judge.style}, "
             f"effort {outcome.judge.effort}"
         ),
+        *_certificate(outcome),
         *_notes(outcome),
         *([Padding(path_table(outcome), (1, 0, 0, 2))] if outcome.path else []),
         *(_chain(order) for order in outcome.orders if order.chain),
@@ -86,6 +88,15 @@ def path_table(outcome: Verdict) -> Table:
 
 def print_outcome(console: Console, outcome: Verdict | Unscored) -> None:
     console.print(verdict_text(outcome), soft_wrap=True, highlight=False)
+
+
+def _certificate(outcome: Verdict) -> list[Text]:
+    proof = outcome.judge.certificate
+    if proof is None:
+        return []
+    lost = f"{100 * proof.epsilon:g} point{'' if proof.epsilon == 0.01 else 's'}"
+    said = f"stopping early loses at most {lost} of accuracy, {1 - proof.delta:.0%} sure"
+    return [Text(f"  certified        {said} ({proof.n} pairs)")]
 
 
 def _notes(outcome: Verdict | Unscored) -> list[Text]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.resume import write_rows
+from judges.nano.pairs import write_pairs
 from rrm.types import Verdict
 from serving.process import ServiceProcess
 from serving.registry import gpus_of
@@ -100,11 +100,23 @@ def test_trainers_reach_the_service_as_shown(service: ServiceProcess) -> None:
 
 def test_a_dataset_is_judged_as_shown(tmp_path: Path) -> None:
     [command] = [block for block in blocks("bash") if "batch" in block]
-    write_rows(tmp_path / "pairs.jsonl", 8, seed=1)
+    write_pairs(tmp_path / "pairs.jsonl", 8, seed=1)
     printed = run(f"cd {tmp_path}\n{command}")
     assert "accuracy" in printed
     assert (tmp_path / "outcomes.jsonl").read_text().count("\n") == 8
     assert (tmp_path / "outcomes.jsonl.summary.json").is_file()
+
+
+def test_thresholds_are_fitted_as_shown(tmp_path: Path) -> None:
+    [command] = [block for block in blocks("bash") if "calibrate" in block]
+    write_pairs(tmp_path / "labelled.jsonl", 200, seed=1)
+    printed = run(f"cd {tmp_path}\n{command}")
+    assert "certified" in printed
+    stopper = tmp_path / "stopper.json"
+    assert load_settings(stopper=stopper).stopper == stopper
+    assert "certified" in run(
+        "closecall judge --prompt '1 + 1 = ?' --a 2 --b 3", CLOSECALL_STOPPER=str(stopper)
+    )
 
 
 def test_the_doctor_examines_as_shown() -> None:

@@ -4,3 +4,5 @@ from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
 """a plain Hugging Face model directory, with `closecall.json` and `stopper.json` beside it"""
+STOPPER = WEIGHTS / "stopper.json"
+"""from `closecall calibrate`"""

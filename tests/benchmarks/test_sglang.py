@@ -10,7 +10,7 @@ from benchmarks import parity, throughput
 from benchmarks.pretrained import probe_share
 from benchmarks.throughput import Lap, Ways
 from judges.nano import data
-from judges.nano.calibrate import pair_of
+from judges.nano.pairs import pair_of
 from rrm.engine import Engine
 from rrm.engines.sglang import SGLangEngine
 from serving.process import ServiceProcess

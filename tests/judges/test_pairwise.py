@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 
 from judges import grm, rm_r1, rrm
 from judges.labels import LabelStyle
-from judges.nano import WEIGHTS, data
-from judges.nano.calibrate import pair_of
+from judges.nano import STOPPER, data
+from judges.nano.pairs import pair_of
 from judges.pairwise import Asked, PairwiseJudge
 from judges.scores import ScoreStyle
-from rrm.calibration import Trace
 from rrm.chain import ChainText, Thought
 from rrm.engine import Chain, Engine, EngineError, ModelCard, UnreadableText
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
-from rrm.stopping import Curve, Stage, Stopper, load_stopper
-from rrm.types import Checkpoint, Pair, StopReason, Unscored, Verdict
+from rrm.stopping import Curve, Policy, Rule, Stage, Stopper, load_stopper
+from rrm.types import Certificate, Checkpoint, Pair, StopReason, Unscored, Verdict
 
 PAIR = Pair(prompt="Which?", response_a="good", response_b="bad")
 SWAP_TOLERANCE = 1e-3
@@ -57,10 +56,16 @@ def unreadable(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[st
 def at(margin: float) -> Stopper:
     """Stops wherever |margin| reaches `margin`."""
     sure = Curve(intercept=0.0, slope=1.0)
-    stage = Stage(
-        thinking_tokens=0, agree=sure, differ=sure, stop_agree=margin, stop_differ=math.inf
+    stage = Stage(thinking_tokens=0, agree=sure, differ=sure)
+    rule = Rule(agree=margin)
+    return Stopper(
+        source="by hand",
+        stages=(stage,),
+        lead=stage,
+        both=stage,
+        policies=(Policy(price=0.001, rules=(rule,), lead=rule),),
+        chosen=0,
     )
-    return Stopper(source="by hand", confidence=0.9, stages=(stage,), lead=stage, final=stage)
 
 
 def scripted(
@@ -128,14 +133,38 @@ def test_no_order_is_probed_again_that_has_not_grown() -> None:
 
 
 def test_a_checkpoint_that_does_not_pay_is_passed_over() -> None:
-    stopper = at(1.5)
-    stages = tuple(stopper.stages[0] for _ in range(4))
-    passing = stopper.model_copy(update={"stages": stages}).keeping({0, 3})
+    rules = (Rule(agree=1.5), Rule(), Rule(), Rule(agree=1.5))
+    policy = Policy(price=0.001, rules=rules, lead=Rule())
+    passing = at(1.5).model_copy(update={"policies": (policy,)})
     found = verdict(scripted(prefers_good(0.1), [LONG], passing))
     assert [point.thinking_tokens for point in found.path] == [0, 32]
-    traced = verdict(scripted(prefers_good(0.1), [LONG], passing), asked=Asked(trace=True))
-    assert [point.thinking_tokens for point in traced.path] == [0, 8, 16, 32]
-    assert traced.margin == found.margin
+    assert [point.at for point in found.path] == [0, 3]
+
+
+def test_without_a_certificate_whole_chains_are_thought() -> None:
+    bare = at(0.1).model_copy(update={"chosen": None})
+    found = verdict(scripted(prefers_good(0.1), [LONG], bare))
+    assert [point.thinking_tokens for point in found.path] == [0, 2 * len(LONG)]
+    assert "no certificate, so it thought its whole chain" in found.judge.notes
+    assert found.judge.stopper == "by hand"
+
+
+def test_a_certificate_travels_with_what_it_covers() -> None:
+    proof = Certificate(
+        epsilon=0.01,
+        delta=0.1,
+        n=500,
+        lost=1,
+        gained=0,
+        price=0.001,
+        data="d",
+        model="m",
+        prompt_hash="h",
+    )
+    judge = scripted(prefers_good(0.1), [LONG], at(1.5).model_copy(update={"certificate": proof}))
+    assert verdict(judge).judge.certificate == proof
+    for asked in (Asked("full"), Asked("none"), Asked(max_thinking_tokens=40)):
+        assert verdict(judge, asked=asked).judge.certificate is None
 
 
 def test_full_effort_is_read_once() -> None:
@@ -199,14 +228,6 @@ def test_a_trace_reads_every_checkpoint_and_changes_nothing_else() -> None:
     assert [p.thinking_tokens for p in traced.path] == [0, 16, 32, 64, 96]
     assert traced.path[-1] == plain.path[-1]
     assert traced.margin == plain.margin
-
-
-def test_a_trace_of_adaptive_thought_goes_its_whole_way() -> None:
-    traced = verdict(scripted(prefers_good(0.1), [LONG]), asked=Asked(trace=True))
-    tokens = len(LONG)
-    assert [p.thinking_tokens for p in traced.path] == [0, 8, 16, 32, tokens, 2 * tokens]
-    trace = Trace.of(traced, "a")
-    assert [point.at for point in trace.path] == [0, 1, 2, 3, "lead", "both"]
 
 
 def test_a_chain_that_closes_at_its_length_is_read_anew() -> None:
@@ -321,7 +342,7 @@ def test_swapping_a_pair_mirrors_its_verdict(
 
 
 def nano_judge(nano: Engine, style: LabelStyle | ScoreStyle) -> PairwiseJudge:
-    stopper = load_stopper(WEIGHTS, style.name, style.prompt_hash)
+    stopper = load_stopper(STOPPER, style.name, style.prompt_hash)
     assert stopper is not None, "stopper.json does not fit the prompts: calibrate nano again"
     return PairwiseJudge(nano, style, stopper, nano.card.ladder)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from judges import rrm
-from judges.nano import WEIGHTS
+from judges.nano import STOPPER
 from judges.pairwise import Asked, PairwiseJudge
 from judges.tournament import PRIOR, bradley_terry, rank, ring_and_chords
 from rrm.engine import Engine, EngineError
@@ -51,7 +51,7 @@ def test_strengths_are_the_maximum_of_the_likelihood(probabilities: list[float])
 
 
 def nano_judge(nano: Engine) -> PairwiseJudge:
-    stopper = load_stopper(WEIGHTS, "rrm", rrm.STYLE.prompt_hash)
+    stopper = load_stopper(STOPPER, "rrm", rrm.STYLE.prompt_hash)
     return PairwiseJudge(nano, rrm.STYLE, stopper, nano.card.ladder)
 
 

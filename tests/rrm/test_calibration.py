@@ -1,55 +1,71 @@
-"""Fitting recovers a known judge, and stops as early as the accuracy allows."""
+"""Fitting recovers a known judge, stops where it pays, and proves what it keeps."""
 
+import itertools
 import math
 import random
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rrm.calibration import (
-    Trace,
-    choose_stopper,
+    FEWEST,
+    LOOK_TOKENS,
+    Table,
+    best_policy,
+    calibrated,
+    certify,
     fit_curve,
+    fit_policy,
+    fit_stages,
     fit_stopper,
-    prune,
-    replay,
-    replay_stopper,
+    play,
+    probabilities,
+    shortfall,
 )
-from rrm.types import At, Checkpoint
+from rrm.stopping import Policy, Rule
+from rrm.trace import Trace, TracedChain
 
 LADDER = (8, 16)
+BOND = {"data": "d", "model": "m", "prompt_hash": "h"}
 
 
-def point(tokens: int, margin: float, at: At) -> Checkpoint:
-    return Checkpoint(
-        at=at,
-        thinking_tokens=tokens,
-        margin=margin,
-        margins=(margin, margin),
-        probability=0.5,
-        agree=True,
-        mass=1.0,
-    )
+def chain(margins: list[float]) -> TracedChain:
+    places = len(margins)
+    tokens = tuple(8 * place for place in range(places))
+    return TracedChain(tokens=tokens, margins=tuple(margins), masses=(1.0,) * places, closed=True)
 
 
 def simulated(seed: int, n: int) -> list[Trace]:
-    """Margins whose log-odds of being right are exactly their size; the whole chain never errs."""
+    """Margins whose log-odds of being right are exactly their size; whole chains never err.
+
+    Both orders say the same, so the pair's margin is that of its leading chain without thought.
+    """
     rng = random.Random(seed)
     traces = []
     for _ in range(n):
-        path = []
-        for at, tokens, scale in ((0, 0, 2.0), (1, 16, 4.0)):
+        label = rng.choice("ab")
+        sign = 1 if label == "a" else -1
+        margins = []
+        for scale in (2.0, 2.0, 4.0):
             size = rng.expovariate(1 / scale)
             right = rng.random() < 1 / (1 + math.exp(-size))
-            path.append(point(tokens, size if right else -size, at))
-        path.append(point(32, 9.0, "both"))
-        traces.append(Trace(label="a", path=tuple(path)))
+            margins.append(sign * (size if right else -size))
+        lead = chain([margins[0], margins[1], margins[2], 9.0 * sign])
+        other = chain([margins[0], 9.0 * sign])
+        traces.append(Trace(label=label, lead="ab", prompt_tokens=(1, 1), votes=((lead, other),)))
     return traces
+
+
+def table(seed: int, n: int) -> Table:
+    return Table.of(simulated(seed, n), LADDER)
 
 
 def test_a_calibrated_judge_gets_the_identity_curve() -> None:
     rng = random.Random(0)
-    margins = [rng.uniform(0, 4) for _ in range(20_000)]
-    rights = [rng.random() < 1 / (1 + math.exp(-margin)) for margin in margins]
+    margins = np.array([rng.uniform(0, 4) for _ in range(20_000)])
+    rights = np.array([rng.random() < 1 / (1 + math.exp(-margin)) for margin in margins])
     curve = fit_curve(margins, rights)
     assert curve.intercept == pytest.approx(0.0, abs=0.1)
     assert curve.slope == pytest.approx(1.0, abs=0.1)
@@ -57,82 +73,143 @@ def test_a_calibrated_judge_gets_the_identity_curve() -> None:
 
 def test_a_margin_that_tells_nothing_or_the_contrary_gets_a_flat_curve() -> None:
     rng = random.Random(0)
-    margins = [rng.uniform(0, 4) for _ in range(4000)]
-    assert fit_curve(margins, [margin < 2 for margin in margins]).slope == 0.0
-    assert fit_curve([], []).threshold(0.6) == math.inf
+    margins = np.array([rng.uniform(0, 4) for _ in range(4000)])
+    assert fit_curve(margins, margins < 2).slope == 0.0
+    assert fit_curve(np.array([]), np.array([], dtype=bool))(5.0) == 0.5
 
 
 def test_no_errors_still_give_a_finite_curve() -> None:
-    curve = fit_curve([1.0] * 50, [True] * 50)
+    curve = fit_curve(np.ones(50), np.ones(50, dtype=bool))
     assert curve(1.0) < 1.0
     assert math.isfinite(curve.slope)
 
 
-def test_the_stopper_keeps_the_accuracy_it_was_asked_to_keep() -> None:
-    stopper = choose_stopper(simulated(1, 4000), LADDER, most_lost=0.02, source="simulated")
-    fresh = [replay_stopper(trace, stopper) for trace in simulated(2, 4000)]
-    assert sum(one.right for one in fresh) / len(fresh) > 0.97
-    assert sum(one.thinking_tokens for one in fresh) / len(fresh) < 25
-    strict = choose_stopper(simulated(1, 4000), LADDER, most_lost=0.002, source="simulated")
-    assert strict.confidence > stopper.confidence
+def test_a_table_holds_what_the_traces_saw() -> None:
+    traces = simulated(1, 3)
+    made = Table.of(traces, LADDER)
+    assert made.margin.shape == (3, 5)
+    assert made.there.all()
+    assert made.tokens.tolist() == [[0, 8, 16, 24, 32]] * 3
+    for row, trace in enumerate(traces):
+        route = trace.route(LADDER)
+        assert made.margin[row].tolist() == [abs(point.margin) for point in route]
+        assert made.right[row].tolist() == [trace.right(point.margin) for point in route]
 
 
-def test_more_confidence_never_costs_less_thought() -> None:
-    traces = simulated(3, 1000)
-    fitted = fit_stopper(traces, LADDER, 0.5, "s")
-    stoppers = [fitted.at(confidence) for confidence in (0.6, 0.8, 0.9, 0.99)]
-    spent = [sum(replay_stopper(t, s).thinking_tokens for t in traces) for s in stoppers]
-    assert spent == sorted(spent)
+def test_playing_stops_at_the_first_yes_and_at_the_end_at_last() -> None:
+    made = table(4, 50)
+    always, never = Rule(agree=0, differ=0), Rule()
+    assert set(play(made, None).tokens) == {32}
+    at_once = play(made, Policy(price=0, rules=(always, never, never), lead=never))
+    assert set(at_once.tokens) == {0}
+    assert set(at_once.looks) == {0}
+    later = play(made, Policy(price=0, rules=(Rule(agree=99), always, never), lead=never))
+    assert set(later.tokens) == {8}
+    assert set(later.looks) == {1}  # it looked once in vain
 
 
-def test_replay_stops_at_the_first_yes_and_at_the_end_at_last() -> None:
-    trace = simulated(4, 1)[0]
-    assert replay(trace, lambda *_: True).thinking_tokens == 0
-    assert replay(trace, lambda *_: False).thinking_tokens == 32
-    assert replay(trace, lambda index, _: index == 1).thinking_tokens == 16
+def test_a_higher_price_buys_less_thought_and_no_more_accuracy() -> None:
+    fitted = fit_stopper(table(3, 3000), "s")
+    played = [play(table(3, 3000), policy) for policy in fitted.policies]
+    costs = [float((one.tokens + LOOK_TOKENS * one.looks).mean()) for one in played]
+    assert all(later <= earlier + 0.05 for earlier, later in itertools.pairwise(costs))
+    assert costs[0] > 20 > costs[-1]
+    assert [p.price for p in fitted.policies] == sorted(p.price for p in fitted.policies)
+    assert played[0].right.mean() > 0.99 > played[-1].right.mean() + 0.02
 
 
-def test_a_checkpoint_where_nobody_stops_is_passed_over() -> None:
-    """The first checkpoint tells nothing new; the second tells all; the chain goes on for long."""
+@given(st.integers(0, 10_000), st.floats(1e-4, 0.02))
+@settings(max_examples=25, deadline=None)
+def test_a_policy_is_worth_what_it_says_and_more_than_any_that_looks_once(
+    seed: int, price: float
+) -> None:
+    """Two checkpoints, the prompt and the end of the leading chain; every threshold tried."""
+    made = Table.of(simulated(seed, 12), ())
+    chance = probabilities(made, fit_stages(made))
 
-    def trace(size: float) -> Trace:
-        path = (
-            point(0, 0.1, 0),
-            point(16, 0.1, 1),
-            point(32, size, 2),
-            point(400, size, "both"),
-        )
-        return Trace(label="a", path=path)
+    def worth(policy: Policy) -> float:
+        total = 0.0
+        for row in range(len(made)):
+            looked = 0
+            for place, rule in enumerate((*policy.rules, policy.lead, Rule(agree=0, differ=0))):
+                margin, agree = made.margin[row, place], bool(made.agree[row, place])
+                if rule.stops(margin, agree):
+                    paid = made.tokens[row, place] + LOOK_TOKENS * looked
+                    total += chance[row, place] - price * paid
+                    break
+                looked += rule.looks
+        return total / len(made)
 
+    found = fit_policy(made, chance, price)
+    best = worth(found)
+    assert best == pytest.approx(best_policy(made, chance, price, looks_of(found))[1], abs=1e-9)
+    for place in (0, 1):
+        least = [0.0, *made.margin[:, place], math.inf]
+        for agree, differ in itertools.product(least, least):
+            rules = [Rule(), Rule()]
+            rules[place] = Rule(agree=agree, differ=differ)
+            once = Policy(price=price, rules=(rules[0],), lead=rules[1])
+            assert worth(once) <= best + 1e-9
+
+
+def looks_of(policy: Policy) -> list[int]:
+    return [place for place, rule in enumerate((*policy.rules, policy.lead)) if rule.looks]
+
+
+def test_a_checkpoint_that_tells_nothing_new_is_passed_over() -> None:
+    """The second checkpoint repeats the first; the third tells all; then the chain goes on."""
     rng = random.Random(6)
-    traces = [trace(rng.choice((6.0, 0.1))) for _ in range(400)]
-    stopper = fit_stopper(traces, (8, 16, 200), 0.5, "s").at(0.5)
-    flat = stopper.stages[1].model_copy(update={"stop_agree": math.inf})
-    stages = (flat, flat, stopper.stages[2].model_copy(update={"stop_agree": 1.0}), flat)
-    pruned = prune(stopper.model_copy(update={"stages": stages}), traces)
-    assert [index for index in range(4) if pruned.looks(index)] == [0, 2]
-    assert [replay_stopper(t, pruned).looks for t in traces[:50]] == [
-        1 if t.path[2].margin > 1 else 2 for t in traces[:50]
-    ]
-    assert not pruned.stop(1, 99.0, agree=True)
+    traces = []
+    for _ in range(1000):
+        size = rng.choice((6.0, 0.1))
+        first = size if size > 1 or rng.random() < 0.6 else -size
+        lead = chain([first, first, 8.0, 9.0])
+        other = chain([first, 9.0])
+        traces.append(Trace(label="a", lead="ab", prompt_tokens=(1, 1), votes=((lead, other),)))
+    made = Table.of(traces, LADDER)
+    policy = fit_policy(made, probabilities(made, fit_stages(made)), price=1e-3)
+    assert [rule.looks for rule in policy.rules] == [True, False, True]
+    assert policy.rules[0].stops(6.0, True)
+    assert not policy.rules[0].stops(0.1, True)
 
 
-def test_pruning_never_makes_the_traces_dearer() -> None:
-    traces = simulated(7, 600)
-    for confidence in (0.6, 0.9, 0.99):
-        fitted = fit_stopper(traces, LADDER, confidence, "s")
-        before = sum(replay_stopper(trace, fitted).cost for trace in traces)
-        after = sum(replay_stopper(trace, prune(fitted, traces)).cost for trace in traces)
-        assert after <= before
+def test_the_certified_stopper_keeps_what_it_promises() -> None:
+    found = calibrated(simulated(1, 4000), LADDER, "simulated", BOND, epsilon=0.02, delta=0.1)
+    assert found.certificate is not None
+    assert found.certificate.price == found.policies[found.chosen or 0].price
+    assert found.certificate.n == 2000
+    fresh = table(2, 20_000)
+    played = play(fresh, found.policy)
+    assert played.right.mean() >= play(fresh, None).right.mean() - 0.02
+    assert played.tokens.mean() < 20
+    strict = calibrated(simulated(1, 4000), LADDER, "simulated", BOND, epsilon=0.005, delta=0.1)
+    assert strict.chosen is not None
+    assert found.chosen is not None
+    assert strict.chosen < found.chosen
 
 
-def test_a_margin_of_nothing_is_not_right() -> None:
-    path = (point(0, 0.0, 0), point(8, -1.0, "both"))
-    trace = Trace(label="b", path=path)
-    assert not trace.right(0)
-    assert trace.right(1)
+def test_certificates_are_broken_no_more_often_than_they_say() -> None:
+    """200 resamplings; the truth is what the policy loses on very many pairs."""
+    rng = np.random.default_rng(0)
+    pool = table(9, 40_000)
+    stopper = fit_stopper(table(8, 1000), "s")
+    whole = play(pool, None).right
+    lost = [float(whole.mean() - play(pool, policy).right.mean()) for policy in stopper.policies]
+    broken = given_out = 0
+    for _ in range(200):
+        part = pool.part(rng.choice(len(pool), 1000, replace=False))
+        chosen = certify(stopper, part, 0.02, 0.1, BOND).chosen
+        if chosen is not None:
+            given_out += 1
+            broken += lost[chosen] > 0.02
+    assert given_out > 150
+    assert broken <= 0.1 * 200
 
 
-def test_too_few_labels_are_refused() -> None:
-    with pytest.raises(ValueError, match="give 200"):
-        choose_stopper(simulated(1, 50), LADDER, 0.02, "s")
+def test_few_labels_prove_nothing_and_whole_chains_are_thought() -> None:
+    found = calibrated(simulated(1, 300), LADDER, "s", BOND, epsilon=0.01, delta=0.1)
+    assert (found.chosen, found.certificate, found.policy) == (None, None, None)
+    assert "598 are needed" in shortfall(300, 0.01, 0.1)
+    assert "give more" in shortfall(4000, 0.01, 0.1)
+    with pytest.raises(ValueError, match=f"give {FEWEST}"):
+        fit_stopper(table(1, 50), "s")

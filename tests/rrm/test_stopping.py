@@ -1,4 +1,4 @@
-"""A stopper's curves, thresholds, and its bond to the prompt it was fitted with."""
+"""A stopper's curves, rules and prices, and its bond to prompt and weights."""
 
 import math
 from pathlib import Path
@@ -7,30 +7,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.stopping import STOPPER_FILE, Curve, Stage, Stopper, Stoppers, load_stopper, uncalibrated
+from rrm.stopping import (
+    STOPPER_FILE,
+    Curve,
+    Policy,
+    Rule,
+    Stage,
+    Stopper,
+    Stoppers,
+    load_stopper,
+    uncalibrated,
+)
+from rrm.types import Certificate
 
 SLOPES = st.floats(0.0, 20.0)
 INTERCEPTS = st.floats(-5.0, 5.0)
 
 
-def stage(tokens: int, slope: float, confidence: float = 0.9) -> Stage:
+def stage(tokens: int, slope: float) -> Stage:
     curve = Curve(intercept=0.0, slope=slope)
-    return Stage(
-        thinking_tokens=tokens,
-        agree=curve,
-        differ=Curve(intercept=0.0, slope=0.0),
-        stop_agree=curve.threshold(confidence),
-        stop_differ=math.inf,
+    return Stage(thinking_tokens=tokens, agree=curve, differ=Curve(intercept=0.0, slope=0.0))
+
+
+def policy(price: float, least: float) -> Policy:
+    return Policy(
+        price=price, rules=(Rule(agree=least), Rule(agree=least / 2)), lead=Rule(agree=0.1)
     )
+
+
+CERTIFICATE = Certificate(
+    epsilon=0.01, delta=0.1, n=9, lost=0, gained=0, price=0.2, data="d", model="m", prompt_hash="h"
+)
 
 
 def stopper() -> Stopper:
     return Stopper(
         source="test",
-        confidence=0.9,
         stages=(stage(0, 0.5), stage(8, 1.0)),
         lead=stage(8, 4.0),
-        final=stage(8, 9.0),
+        both=stage(8, 9.0),
+        policies=(policy(0.1, 4.0), policy(0.2, 3.0), policy(0.4, 2.0)),
+        chosen=1,
+        certificate=CERTIFICATE,
     )
 
 
@@ -43,27 +61,28 @@ def test_a_wider_margin_is_never_less_sure(
     assert curve(one) == curve(-one)
 
 
-@given(INTERCEPTS, st.floats(0.01, 20.0), st.floats(0.51, 0.99))
-def test_the_threshold_is_where_the_curve_reaches_the_confidence(
-    intercept: float, slope: float, confidence: float
-) -> None:
-    curve = Curve(intercept=intercept, slope=slope)
-    least = curve.threshold(confidence)
-    assert curve(least) >= confidence - 1e-9
-    if least > 0:
-        assert curve(least) == pytest.approx(confidence)
+@given(st.floats(0, 9), st.floats(-30, 30))
+def test_a_rule_stops_from_its_margin_on_in_either_direction(least: float, margin: float) -> None:
+    rule = Rule(agree=least)
+    assert rule.stops(margin, agree=True) == (abs(margin) >= least)
+    assert rule.stops(margin, agree=True) == rule.stops(-margin, agree=True)
+    assert not rule.stops(margin, agree=False)
 
 
-def test_a_flat_curve_never_stops() -> None:
-    assert Curve(intercept=0.0, slope=0.0).threshold(0.9) == math.inf
-    assert not stopper().stop(1, 100.0, agree=False)
+def test_a_rule_that_never_stops_does_not_look() -> None:
+    assert not Rule().looks
+    assert Rule(differ=3.0).looks
+    assert not Rule().stops(1e9, agree=True)
 
 
-def test_each_checkpoint_has_its_own_threshold() -> None:
-    margin = math.log(9) + 0.01
-    assert not stopper().stop(0, margin, agree=True)
-    assert stopper().stop(1, -margin, agree=True)
-    assert stopper().stop(7, margin, agree=True)  # beyond the ladder: the last one
+def test_each_checkpoint_has_its_own_rule() -> None:
+    found = stopper().policy
+    assert found is not None
+    assert not found.rule(0).stops(2.0, agree=True)
+    assert found.rule(1).stops(-2.0, agree=True)
+    assert found.rule(7).stops(2.0, agree=True)  # beyond the ladder: the last one
+    assert found.rule("lead").stops(0.1, agree=True)
+    assert not found.rule("both").stops(99.0, agree=True)  # there is nothing left to stop
 
 
 def test_probability_is_of_the_side_preferred() -> None:
@@ -74,10 +93,34 @@ def test_probability_is_of_the_side_preferred() -> None:
     assert uncalibrated(-2.0) == uncalibrated(2.0) > 0.5
 
 
+@pytest.mark.parametrize(
+    ("price", "chosen", "certified"),
+    [(0.05, None, True), (0.1, 0, True), (0.3, 1, True), (0.4, 2, False), (9, 2, False)],
+)
+def test_a_certificate_covers_its_price_and_lower_ones(
+    price: float, chosen: int | None, certified: bool
+) -> None:
+    found = stopper().at_price(price)
+    assert found.chosen == chosen
+    assert (found.certificate == CERTIFICATE) is certified
+
+
+def test_without_a_certificate_no_price_has_one() -> None:
+    bare = stopper().model_copy(update={"chosen": None, "certificate": None})
+    assert bare.policy is None
+    assert bare.at_price(0.1).policy == bare.policies[0]
+    assert bare.at_price(0.1).certificate is None
+
+
 def test_infinite_thresholds_survive_the_file_and_another_prompt_gets_none(tmp_path: Path) -> None:
-    kept = Stoppers(stoppers={"rrm": stopper()}, prompt_hashes={"rrm": "h"})
-    (tmp_path / STOPPER_FILE).write_text(kept.model_dump_json())
-    assert load_stopper(tmp_path, "rrm", "h") == stopper()
-    assert load_stopper(tmp_path, "rrm", "changed") is None
-    assert load_stopper(tmp_path, "grm", "h") is None
+    file = tmp_path / STOPPER_FILE
+    kept = Stoppers(model_digest="m", stoppers={"rrm": stopper()}, prompt_hashes={"rrm": "h"})
+    file.write_text(kept.model_dump_json())
+    assert load_stopper(file, "rrm", "h") == stopper()
+    assert load_stopper(file, "rrm", "h", "m") == stopper()
+    assert load_stopper(file, "rrm", "h", "other weights") is None
+    assert load_stopper(file, "rrm", "changed") is None
+    assert load_stopper(file, "grm", "h") is None
     assert load_stopper(tmp_path / "elsewhere", "rrm", "h") is None
+    assert stopper().ladder == (8,)
+    assert math.isinf(stopper().policies[0].rules[0].differ)

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.resume import killed, write_rows
+from benchmarks.resume import killed
+from judges.nano.pairs import write_pairs
 from judges.pairwise import Asked, PairwiseJudge
 from judges.rrm import STYLE
 from rrm.engine import EngineError, UnreadableText
 from rrm.engines.scripted import ScriptedEngine
 from rrm.types import Pair, Provenance, Unscored, Verdict
-from serving.batch import Run
+from serving.batch import Judging, Run
 from serving.client import ServiceError
 from serving.journal import Line
 from serving.process import ServiceProcess
@@ -67,7 +68,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def run(source: Path, out: Path, judge: Scripted, concurrency: int = 8) -> int:
-    return asyncio.run(Run(read_dataset(source), out, judge, concurrency).go())
+    return asyncio.run(Run(read_dataset(source), out, Judging(judge), concurrency).go())
 
 
 @pytest.mark.parametrize("concurrency", [1, 8, 64])
@@ -108,7 +109,7 @@ def test_what_finished_early_is_kept_though_an_earlier_row_is_not(tmp_path: Path
             return await super().judge(pair)
 
     async def killed_soon() -> None:
-        await asyncio.wait_for(Run(read_dataset(source), out, Stuck(), 8).go(), 1.0)
+        await asyncio.wait_for(Run(read_dataset(source), out, Judging(Stuck()), 8).go(), 1.0)
 
     with pytest.raises(TimeoutError):
         asyncio.run(killed_soon())
@@ -165,7 +166,7 @@ def test_two_runs_cannot_write_one_file(tmp_path: Path) -> None:
     source, out = rows(tmp_path / "in.jsonl"), tmp_path / "out"
 
     async def both() -> list[Any]:
-        runs = [Run(read_dataset(source), out, Scripted()).go() for _ in range(2)]
+        runs = [Run(read_dataset(source), out, Judging(Scripted())).go() for _ in range(2)]
         return await asyncio.gather(*runs, return_exceptions=True)
 
     first, second = asyncio.run(both())
@@ -178,7 +179,8 @@ def test_shares_leave_the_unscored_out(tmp_path: Path) -> None:
     source, tally = rows(tmp_path / "in.jsonl"), Tally()
     broken = Scripted()
     broken.inner = PairwiseJudge(ScriptedEngine(fault=EngineError("gone")), STYLE)
-    asyncio.run(Run(read_dataset(source), tmp_path / "out", broken, told=tally.add).go())
+    run = Run(read_dataset(source), tmp_path / "out", Judging(broken), told=tally.add)
+    asyncio.run(run.go())
     figures = tally.summary()
     assert figures["unscored"] == {"engine_error": 19, "refused": 1}
     assert figures["unscored_share"] == 1.0
@@ -193,7 +195,7 @@ def test_wilson_is_the_published_interval() -> None:
 
 def test_a_nano_batch_killed_three_times_has_the_same_bytes(tmp_path: Path) -> None:
     source, whole, torn = tmp_path / "in.jsonl", tmp_path / "whole", tmp_path / "torn"
-    write_rows(source, 60, seed=3)
+    write_pairs(source, 60, seed=3)
     done = closecall("batch", str(source), "-o", str(whole))
     assert done.returncode == 0, done.stderr
     for said in ("60 rows of", "prompt from 'prompt'", "accuracy", "orders disagree", "s left"):
@@ -212,7 +214,7 @@ def test_a_service_judges_a_batch_and_refused_rows_set_the_exit_code(
     service: ServiceProcess, tmp_path: Path
 ) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out"
-    write_rows(source, 12, seed=4)
+    write_pairs(source, 12, seed=4)
     with source.open("a") as file:
         file.write('{"prompt": "Why?", "response_a": "x", "response_b": "y"}\n')
     words = ("batch", str(source), "-o", str(out), "--url", service.url, "--style", "rm-r1")

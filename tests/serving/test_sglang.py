@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.faults import callers
 from judges import rrm
-from judges.nano import WEIGHTS, data
-from judges.nano.calibrate import pair_of
+from judges.nano import STOPPER, data
+from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
 from rrm.engine import Engine
 from rrm.stopping import load_stopper
@@ -43,7 +43,7 @@ def test_the_service_gives_the_verdicts_of_the_reference_engine(
     on_sglang: ServiceProcess, nano: Engine
 ) -> None:
     style = rrm.STYLE
-    stopper = load_stopper(WEIGHTS, style.name, style.prompt_hash)
+    stopper = load_stopper(STOPPER, style.name, style.prompt_hash)
     reference = PairwiseJudge(nano, style, stopper, nano.card.ladder)
     rng = random.Random(14)
     for _ in range(12):

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.grpo import Watched, distances, train
 from judges import rrm
-from judges.nano import WEIGHTS
+from judges.nano import STOPPER
 from judges.pairwise import PairwiseJudge
 from rrm.engine import Engine
 from rrm.engines.scripted import ScriptedEngine
@@ -22,7 +22,7 @@ SUM = "What is 345 + 278?"
 
 
 def nano_judge(nano: Engine) -> PairwiseJudge:
-    stopper = load_stopper(WEIGHTS, "rrm", rrm.STYLE.prompt_hash)
+    stopper = load_stopper(STOPPER, "rrm", rrm.STYLE.prompt_hash)
     return PairwiseJudge(nano, rrm.STYLE, stopper, nano.card.ladder)
 
 

@@ -1,0 +1,173 @@
+"""Trace: one labelled pair thought through to the end, with what each order said on the way.
+
+Both orders' chains run to their ends and are read at every checkpoint of the ladder; a vote is one
+more pair of chains. The two chains of a pair know nothing of each other, so whatever a policy does
+with them (one leads, both in step, stop at any place) can be replayed from these readings alone,
+without the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from rrm.chain import ORDERS, ChainPair, Order
+from rrm.engine import Engine
+from rrm.style import Style
+from rrm.types import At, Frozen, Pair
+
+DIGITS = 5
+"""of what is kept of a margin or a mass"""
+
+
+class TracedChain(Frozen):
+    """One order's chain: what it said at each place where it was read, its end last."""
+
+    tokens: tuple[int, ...] = Field(description="thinking tokens at each place, 0 first")
+    margins: tuple[float, ...] = Field(description="verdict margin there; positive prefers a")
+    masses: tuple[float, ...] = Field(description="probability the labels hold together there")
+    closed: bool = Field(description="it closed by itself, so the last reading was not forced")
+
+    @property
+    def length(self) -> int:
+        """Thinking tokens of the whole chain."""
+        return self.tokens[-1]
+
+    def place(self, tokens: int) -> int:
+        """Where it is read when it may think for `tokens`: there, or at its end if that is less."""
+        return sum(one < tokens for one in self.tokens[:-1])
+
+
+class Trace(Frozen):
+    """One labelled pair."""
+
+    label: Literal["a", "b"]
+    lead: Order
+    group: str | None = Field(None, description="the domain or subset that the data names")
+    prompt_tokens: tuple[int, int] = Field(description="of the orders a, b and b, a")
+    votes: tuple[tuple[TracedChain, TracedChain], ...] = Field(
+        description="pairs of chains, orders a, b and b, a; the first is what a verdict rests on"
+    )
+
+    @property
+    def leading(self) -> TracedChain:
+        return self.votes[0][ORDERS.index(self.lead)]
+
+    @property
+    def other(self) -> TracedChain:
+        return self.votes[0][1 - ORDERS.index(self.lead)]
+
+    @property
+    def whole_tokens(self) -> int:
+        """Thinking tokens of both whole chains of the first vote."""
+        return sum(chain.length for chain in self.votes[0])
+
+    def right(self, margin: float) -> bool:
+        """Whether a verdict of this margin is the label; a margin of 0 is not."""
+        return margin != 0 and (margin > 0) == (self.label == "a")
+
+    def route(self, ladder: Sequence[int]) -> tuple[Point, ...]:
+        """What a judge comes by when one order leads: the prompt, the leading chain at each
+        checkpoint of `ladder`, its end, and the end of both."""
+        lead, other = self.leading, self.other
+        points = [self._point(0, 0, 0)]
+        for stage, goal in enumerate(ladder, start=1):
+            if goal >= lead.length:
+                break
+            points.append(self._point(stage, lead.place(goal), 0))
+        end = len(lead.tokens) - 1
+        points.append(self._point("lead" if lead.closed else len(ladder), end, 0))
+        points.append(self._point("both", end, len(other.tokens) - 1))
+        return tuple(points)
+
+    def in_step(self, tokens: int) -> Point:
+        """The verdict when each order may think for `tokens`."""
+        return self._point("both", self.leading.place(tokens), self.other.place(tokens))
+
+    def _point(self, at: At, lead: int, other: int) -> Point:
+        first, second = self.leading, self.other
+        margins = first.margins[lead], second.margins[other]
+        return Point(
+            at=at,
+            tokens=first.tokens[lead] + second.tokens[other],
+            margin=sum(margins) / 2,
+            agree=margins[0] * margins[1] > 0,
+            mass=min(first.masses[lead], second.masses[other]),
+        )
+
+
+@dataclass(frozen=True)
+class Point:
+    """A verdict that a policy may stop at."""
+
+    at: At
+    tokens: int
+    """thinking tokens of both orders together"""
+    margin: float
+    agree: bool
+    mass: float
+
+
+async def trace(
+    engine: Engine,
+    style: Style,
+    pair: Pair,
+    label: Literal["a", "b"],
+    ladder: Sequence[int],
+    temperature: float = 0.0,
+    group: str | None = None,
+) -> Trace:
+    """Think `pair` through, up to the last checkpoint of `ladder`, and read it at each.
+
+    Raises RefusedText for text that the model cannot take, EngineError if the engine fails.
+    """
+    chains = ChainPair(engine, style, pair, temperature)
+    made = [_Reader() for _ in ORDERS]
+    for goal in (0, *ladder):
+        await chains.grow(goal)
+        reading = await chains.read()
+        said = zip(ORDERS, made, reading.margins, reading.masses, strict=True)
+        for order, reader, margin, mass in said:
+            reader.add(chains.thoughts[order].thinking_tokens, margin, mass)
+        if chains.ended:
+            break
+    closed = [not chains.thoughts[order].forced for order in ORDERS]
+    first, second = (reader.chain(done) for reader, done in zip(made, closed, strict=True))
+    lengths = [len(chains.thoughts[order].chain.prompt_ids) for order in ORDERS]
+    return Trace(
+        label=label,
+        lead=chains.lead,
+        group=group,
+        prompt_tokens=(lengths[0], lengths[1]),
+        votes=((first, second),),
+    )
+
+
+class _Reader:
+    """What one chain says, as it grows."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.margins: list[float] = []
+        self.masses: list[float] = []
+
+    def add(self, tokens: int, margin: float, mass: float) -> None:
+        """A chain that has not grown is read again only because it may have closed."""
+        if self.tokens and self.tokens[-1] == tokens:
+            self.margins.pop()
+            self.masses.pop()
+        else:
+            self.tokens.append(tokens)
+        self.margins.append(round(margin, DIGITS))
+        self.masses.append(round(mass, DIGITS))
+
+    def chain(self, closed: bool) -> TracedChain:
+        return TracedChain(
+            tokens=tuple(self.tokens),
+            margins=tuple(self.margins),
+            masses=tuple(self.masses),
+            closed=closed,
+        )

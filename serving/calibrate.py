@@ -1,0 +1,219 @@
+"""Labelled pairs in, a stopper out: `closecall calibrate`.
+
+Every pair is thought through once (`rrm.trace`), which takes long: TRACES grows line by line in
+input order, and a run that was killed goes on. From the traces the stopper is fitted, certified
+and written for one model, style and prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rrm.calibration import FEWEST, Table, calibrated, play, shortfall
+from rrm.engine import EngineError, RefusedText
+from rrm.stopping import STOPPER_FILE, Stopper, Stoppers
+from rrm.style import Style
+from rrm.trace import Trace, trace
+from serving.batch import Run, write_whole
+from serving.journal import Finished
+from serving.registry import Registry, model_directory, weights_digest
+from serving.rows import Dataset, Row
+from serving.settings import Settings, SettingsError
+
+AT_ONCE = 64
+"""pairs thought through at once"""
+
+
+class TraceLine(Finished):
+    """One row with its trace, or why there is none."""
+
+    trace: Trace | None
+    fault: str | None = None
+
+
+class Tracing:
+    """Rows are thought through to the end."""
+
+    kind = TraceLine
+
+    def __init__(self, registry: Registry, style: Style) -> None:
+        self.registry, self.style = registry, style
+
+    async def identify(self) -> dict[str, Any]:
+        registry = self.registry
+        return {
+            "model": registry.engine.card.name,
+            "weights": weights_digest(registry.settings.model),
+            "style": self.style.name,
+            "prompt_hash": self.style.prompt_hash,
+            "ladder": list(registry.ladder),
+            "temperature": registry.temperature,
+            "engine": registry.settings.engine,
+            "dtype": registry.settings.dtype,
+        }
+
+    async def line(self, row: Row, key: str) -> TraceLine:
+        """Raises SettingsError if the engine fails: traces that lack the hardest pairs mislead."""
+        fault, found = row.fault, None
+        if row.pair is not None and row.label not in ("a", "b"):
+            fault = "no label: give a or b"
+        elif row.pair is not None and row.label in ("a", "b"):
+            registry = self.registry
+            try:
+                found = await trace(
+                    registry.engine,
+                    self.style,
+                    row.pair,
+                    row.label,
+                    registry.ladder,
+                    registry.temperature,
+                    row.group,
+                )
+            except RefusedText as refusal:
+                fault = str(refusal)
+            except EngineError as failure:
+                raise SettingsError(f"row {row.index + 1}: {failure}; start again") from None
+        return TraceLine(index=row.index, id=row.id, key=key, trace=found, fault=fault)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How much may be lost, and with what probability the proof may be wrong."""
+
+    epsilon: float
+    delta: float
+
+
+def calibrate(
+    console: Console, settings: Settings, dataset: Dataset, traces: Path, out: Path, asked: Asked
+) -> Stopper:
+    """Trace what is missing, fit, certify, write. Raises SettingsError, with what to do."""
+    if settings.engine in ("scripted", "openai"):
+        raise SettingsError(f"the {settings.engine} engine has no thresholds to fit")
+    labelled = sum(row.label in ("a", "b") for row in dataset.rows)
+    if labelled < FEWEST:
+        raise SettingsError(f"{labelled} rows have a label (a or b); at least {FEWEST} must")
+    weights = weights_digest(settings.model)
+    before = stoppers_in(out, weights)
+    registry = Registry(settings)
+    try:
+        style = registry.style(registry.default)
+        ladder, heat, name = registry.ladder, registry.temperature, registry.engine.card.name
+        with TraceProgress(console, len(dataset.rows)) as progress:
+            run = Run(dataset, traces, Tracing(registry, style), AT_ONCE, progress.told)
+            asyncio.run(run.go())
+    finally:
+        registry.close()
+    found = read_traces(traces)
+    if len(found) < FEWEST:
+        raise SettingsError(f"only {len(found)} rows of {dataset.path} could be traced: {traces}")
+    bond = {"data": dataset.sha256, "model": weights, "prompt_hash": style.prompt_hash}
+    source = f"{len(found)} pairs of {dataset.path.name}, {name}"
+    stopper = calibrated(found, ladder, source, bond, asked.epsilon, asked.delta, heat)
+    keep(out, before, style, stopper)
+    tell(console, found, ladder, stopper, asked)
+    return stopper
+
+
+def read_traces(path: Path) -> list[Trace]:
+    """The traces of a finished file, in order, without the rows that have none."""
+    with path.open(encoding="utf-8") as file:
+        lines = [TraceLine.model_validate_json(line) for line in file]
+    return [line.trace for line in lines if line.trace is not None]
+
+
+def stoppers_in(out: Path, weights: str) -> Stoppers:
+    """What `out` holds of these weights already. Raises SettingsError for another kind of file."""
+    fresh = Stoppers(model_digest=weights, stoppers={}, prompt_hashes={})
+    if not out.is_file():
+        return fresh
+    try:
+        there = Stoppers.model_validate_json(out.read_text(encoding="utf-8"))
+    except ValidationError:
+        raise SettingsError(f"{out} is no stopper file; name another --out") from None
+    return there if there.model_digest == weights else fresh
+
+
+def keep(out: Path, before: Stoppers, style: Style, stopper: Stopper) -> None:
+    """Write `stopper` into `out`, beside those of other styles."""
+    after = before.model_copy(
+        update={
+            "stoppers": {**before.stoppers, style.name: stopper},
+            "prompt_hashes": {**before.prompt_hashes, style.name: style.prompt_hash},
+        }
+    )
+    write_whole(out, json.loads(after.model_dump_json()))
+
+
+def tell(
+    console: Console, traces: Sequence[Trace], ladder: Sequence[int], stopper: Stopper, asked: Asked
+) -> None:
+    """What the half that certified it says of the stopper."""
+    held = Table.of(traces, ladder).part(slice(1, None, 2))
+    whole = play(held, None)
+    found = play(held, stopper.policy)
+    console.print(
+        f"{len(held)} pairs that it was not fitted on: right {found.right.mean():.4f} "
+        f"(whole chains {whole.right.mean():.4f}), {found.tokens.mean():.1f} thinking tokens a "
+        f"pair of {whole.tokens.mean():.1f} ({found.tokens.sum() / max(1, whole.tokens.sum()):.1%})"
+    )
+    certificate = stopper.certificate
+    if certificate is None:
+        why = shortfall(len(traces), asked.epsilon, asked.delta)
+        console.print(f"no certificate, so whole chains are thought: {why}", style="yellow")
+        return
+    policy = stopper.policy
+    looks = (
+        []
+        if policy is None
+        else [
+            stage.thinking_tokens
+            for stage, rule in zip(stopper.stages, policy.rules, strict=True)
+            if rule.looks
+        ]
+    )
+    console.print(
+        f"certified: at most {certificate.epsilon:g} of accuracy lost, with probability "
+        f"{1 - certificate.delta:g} (lost {certificate.lost}, gained {certificate.gained} of "
+        f"{certificate.n}); it looks after {', '.join(map(str, looks))} tokens and at the end of "
+        "the leading chain"
+    )
+
+
+class TraceProgress:
+    """Live in a terminal, nothing elsewhere. A context manager."""
+
+    def __init__(self, console: Console, rows: int) -> None:
+        self._bar = Progress(
+            TextColumn("thinking through"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=rows)
+
+    def told(self, line: TraceLine) -> None:
+        self._bar.advance(self._task)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+def default_out(settings: Settings) -> Path:
+    """Where a service looks for the thresholds of this model."""
+    return model_directory(settings.model) / STOPPER_FILE

@@ -1,0 +1,123 @@
+"""A trace says what a judge would have seen, whatever it did."""
+
+import asyncio
+import math
+from collections.abc import Mapping
+
+import pytest
+
+from judges import rrm
+from judges.nano import data
+from judges.nano.pairs import pair_of
+from judges.pairwise import Asked, PairwiseJudge
+from rrm.engine import Chain, Engine
+from rrm.engines.scripted import ScriptedEngine
+from rrm.stopping import Curve, Policy, Rule, Stage, Stopper
+from rrm.trace import Trace, TracedChain, trace
+from rrm.types import Pair, Verdict
+from tests.judges.test_pairwise import examples
+
+LADDER = (8, 16, 32)
+PAIR = Pair(prompt="Which?", response_a="good", response_b="bad")
+
+
+def leaning(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    """A twentieth of log-odds for the first response with each token."""
+    share = 1 / (1 + math.exp(-0.05 * (len(chain.ids) + 1)))
+    return {labels[0]: math.log(share), labels[1]: math.log(1 - share)}
+
+
+def traced(texts: list[str], pair: Pair = PAIR) -> Trace:
+    engine = ScriptedEngine(texts, leaning)
+    return asyncio.run(trace(engine, rrm.STYLE, pair, "a", LADDER, group="g"))
+
+
+def test_every_checkpoint_is_read_and_the_end() -> None:
+    found = traced(["x" * 10 + "</think>"])
+    for chain in found.votes[0]:
+        assert chain.tokens == (0, 8, 16, 18)
+        assert chain.closed
+    assert found.group == "g"
+    assert found.votes[0][0].margins[1] == pytest.approx(0.45)
+    assert found.votes[0][1].margins[1] == pytest.approx(-0.45)  # seen from response a
+    assert found.whole_tokens == 36
+
+
+def test_a_chain_that_does_not_end_is_cut_at_the_last_checkpoint() -> None:
+    found = traced(["x" * 99])
+    assert [chain.tokens[-1] for chain in found.votes[0]] == [32, 32]
+    assert not found.leading.closed
+    assert [point.at for point in found.route(LADDER)] == [0, 1, 2, 3, "both"]
+    assert [point.tokens for point in found.route(LADDER)] == [0, 8, 16, 32, 64]
+
+
+def test_a_route_goes_through_the_leading_chain_first() -> None:
+    found = traced(["x" * 10 + "</think>"])
+    route = found.route(LADDER)
+    assert [point.at for point in route] == [0, 1, 2, "lead", "both"]
+    assert [point.tokens for point in route] == [0, 8, 16, 18, 36]
+    # One order says more with every token, the other stays where it began.
+    lead = 0 if found.lead == "ab" else 1
+    signs = (1, -1)
+    assert route[1].margin == pytest.approx((signs[lead] * 0.45 + signs[1 - lead] * 0.05) / 2)
+
+
+@pytest.mark.parametrize("tokens", [0, 8, 16, 18, 99])
+def test_in_step_both_orders_may_think_for_as_long(tokens: int) -> None:
+    found = traced(["x" * 10 + "</think>"])
+    assert found.in_step(tokens).tokens == 2 * min(tokens, 18)
+    assert found.in_step(tokens).margin == pytest.approx(0.0)  # the orders contradict
+
+
+def test_a_tie_is_not_right() -> None:
+    found = traced(["</think>"])
+    assert not found.right(0.0)
+    assert found.right(0.1)
+    assert not found.right(-0.1)
+
+
+def test_a_chain_shorter_than_what_it_may_think_is_read_at_its_end() -> None:
+    chain = TracedChain(tokens=(0, 8, 11), margins=(0, 1, 2), masses=(1, 1, 1), closed=True)
+    assert [chain.place(tokens) for tokens in (0, 8, 9, 11, 50)] == [0, 1, 2, 2, 2]
+
+
+def stopping_at(place: int) -> Stopper:
+    """Stops at one checkpoint of nano's ladder, whatever it says."""
+    sure = Curve(intercept=0.0, slope=1.0)
+    stage = Stage(thinking_tokens=0, agree=sure, differ=sure)
+    rules = tuple(
+        Rule(agree=0, differ=0) if index == place else Rule() for index in range(place + 1)
+    )
+    return Stopper(
+        source="by hand",
+        stages=(stage,) * 12,
+        lead=stage,
+        both=stage,
+        policies=(Policy(price=0.0, rules=(*rules, Rule()), lead=Rule()),),
+        chosen=0,
+    )
+
+
+def test_replaying_a_trace_is_judging_again(nano: Engine) -> None:
+    """What the real judge finds when it stops at a checkpoint is what the trace has there."""
+    ladder = nano.card.ladder
+
+    async def one(example: data.Example) -> None:
+        pair = pair_of(example)
+        found = await trace(nano, rrm.STYLE, pair, "a", ladder)
+        for point in found.route(ladder):
+            if not isinstance(point.at, int):
+                continue
+            judge = PairwiseJudge(nano, rrm.STYLE, stopping_at(point.at), ladder)
+            verdict = await judge.judge(pair)
+            assert isinstance(verdict, Verdict)
+            assert verdict.usage.thinking_tokens == point.tokens
+            assert verdict.margin == pytest.approx(point.margin, abs=1e-3)
+        whole = await PairwiseJudge(nano, rrm.STYLE, None, ladder).judge(pair, Asked("full"))
+        assert isinstance(whole, Verdict)
+        last = found.route(ladder)[-1]
+        assert whole.usage.thinking_tokens == last.tokens == found.whole_tokens
+        assert whole.margin == pytest.approx(last.margin, abs=1e-3)
+
+    for example in examples(3, seed=5):
+        asyncio.run(one(example))

@@ -1,0 +1,101 @@
+"""Labelled pairs in, thresholds out, by the command; killed, it goes on."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from judges.nano import WEIGHTS
+from judges.nano.pairs import write_pairs
+from rrm.calibration import FEWEST
+from rrm.stopping import Stoppers
+from serving.calibrate import TraceLine, read_traces
+from serving.registry import Registry, weights_digest
+from serving.settings import load_settings
+from tests.serving.test_cli import closecall
+
+N = FEWEST
+
+
+def test_killed_and_started_again_it_ends_with_a_certificate(tmp_path: Path) -> None:
+    data, out = tmp_path / "labelled.jsonl", tmp_path / "stopper.json"
+    write_pairs(data, N, seed=1)
+    with data.open("a") as file:
+        for row in (
+            {"prompt": "What is 1 + 1?", "response_a": "2", "response_b": "3", "label": "tie"},
+            {"prompt": "Why?", "response_a": "2", "response_b": "3", "label": "a"},
+        ):
+            file.write(json.dumps(row) + "\n")
+    words = ("calibrate", "--data", str(data), "--out", str(out), "--epsilon", "0.05")
+    traces = tmp_path / "labelled.jsonl.default.traces.jsonl"
+    with subprocess.Popen([sys.executable, "-m", "serving.cli", *words]) as process:
+        while not traces.is_file() or traces.read_bytes().count(b"\n") < 10:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    kept = traces.read_bytes().splitlines()[:10]
+    done = closecall(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "certified: at most 0.05 of accuracy lost" in " ".join(done.stdout.split())
+    assert traces.read_bytes().splitlines()[:10] == kept
+    lines = [TraceLine.model_validate_json(line) for line in traces.read_bytes().splitlines()]
+    assert [line.index for line in lines] == list(range(N + 2))
+    assert lines[-2].fault == "no label: give a or b"
+    assert "cannot read 'Why'" in str(lines[-1].fault)
+    assert len(read_traces(traces)) == N
+    assert {line.trace.group for line in lines if line.trace} >= {"1-3", "4-20"}
+
+    made = Stoppers.model_validate_json(out.read_text())
+    assert made.model_digest == weights_digest(str(WEIGHTS))
+    certificate = made.stoppers["rrm"].certificate
+    assert certificate is not None
+    assert (certificate.epsilon, certificate.n) == (0.05, N // 2)
+
+    registry = Registry(load_settings(stopper=out))
+    try:
+        assert registry.pairwise("rrm").stopper == made.stoppers["rrm"]
+        assert registry.pairwise("rm-r1").stopper is None
+    finally:
+        registry.close()
+
+    # The traces are there already; a smaller loss cannot be proved on so few.
+    strict = closecall(*words[:-1], "0.01")
+    assert strict.returncode == 3
+    assert "598 are needed" in " ".join(strict.stdout.split())
+    assert Stoppers.model_validate_json(out.read_text()).stoppers["rrm"].chosen is None
+
+
+def test_too_few_labels_are_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    data = tmp_path / "few.jsonl"
+    write_pairs(data, 5, seed=1)
+    done = closecall("calibrate", "--data", str(data), "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert f"5 rows have a label (a or b); at least {FEWEST} must" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
+    data, out = tmp_path / "labelled.jsonl", tmp_path / "notes.json"
+    write_pairs(data, FEWEST, seed=1)
+    out.write_text("mine")
+    traces = tmp_path / "traces"
+    done = closecall("calibrate", "--data", str(data), "--out", str(out), "--traces", str(traces))
+    assert done.returncode == 2
+    assert "is no stopper file" in " ".join(done.stderr.split())
+    assert out.read_text() == "mine"
+    assert not traces.exists()
+
+
+@pytest.mark.parametrize("changed", [{"ladder": (4, 8)}, {"temperature": 0.5}])
+def test_thresholds_need_the_ladder_and_decoding_they_were_fitted_on(
+    changed: dict[str, object],
+) -> None:
+    registry = Registry(load_settings(**changed))  # type: ignore[arg-type]
+    try:
+        assert registry.pairwise(None).stopper is None
+    finally:
+        registry.close()
