@@ -178,7 +178,10 @@ class _Call:
             if self.asked.effort == "none":
                 return self._decide(reading, 0, StopReason.NO_THOUGHT)
             if self._sure(reading, 0):
-                return self._decide(reading, 0, StopReason.MARGIN)
+                stopper = self.judge.stopper
+                thinks = stopper is None or stopper.thinks
+                reason = StopReason.MARGIN if thinks else StopReason.UNPRODUCTIVE
+                return self._decide(reading, 0, reason)
         stepping = self._stepping()
         if stepping:
             decided = await self._step(stepping)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rrm.certificate import certified, labels_needed
-from rrm.stopping import Curve, Policy, Rule, Stage, Stopper
+from rrm.productivity import productivity
+from rrm.stopping import AT_ONCE, Curve, Policy, Rule, Stage, Stopper
 from rrm.trace import Trace
 from rrm.types import Certificate
 
@@ -31,7 +32,7 @@ SGLang on a CPU under 32 callers: 2 rows of a prefill pass, 4.8 ms, against 1.14
 RIDGE = 1e-2
 """weight of the prior that keeps the curve of a stage without errors finite"""
 FEWEST = 200
-"""traces without which nothing is fitted, half of them"""
+"""traces without which no policy is fitted"""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class Table:
 class Played:
     """What one policy would have done with each trace of a table."""
 
+    place: NDArray[np.int_]
+    """of the table, where it stopped"""
     right: Flags
     tokens: Numbers
     looks: Numbers
@@ -113,7 +116,7 @@ def play(table: Table, policy: Policy | None) -> Played:
         going &= ~stop
     rows = np.arange(len(table))
     looks -= stopped < last  # the reading that decides is no extra
-    return Played(table.right[rows, stopped], table.tokens[rows, stopped], looks)
+    return Played(stopped, table.right[rows, stopped], table.tokens[rows, stopped], looks)
 
 
 def _rules(policy: Policy | None, places: int) -> tuple[Rule, ...]:
@@ -246,16 +249,11 @@ def fit_policy(
         best, most = found
 
 
-def fit_stopper(table: Table, source: str, look_tokens: float = LOOK_TOKENS) -> Stopper:
-    """Curves for every checkpoint and a policy for every price; none of them chosen.
-
-    Raises ValueError for too few traces.
-    """
-    if 2 * len(table) < FEWEST:
-        raise ValueError(f"{2 * len(table)} traces are too few to fit a stopper; give {FEWEST}")
+def fit_stopper(table: Table, source: str, prices: Sequence[float] = PRICES) -> Stopper:
+    """Curves for every checkpoint and a policy for every price; none of them chosen."""
     stages = fit_stages(table)
     chance = probabilities(table, stages)
-    policies = [fit_policy(table, chance, price, look_tokens) for price in PRICES]
+    policies = [fit_policy(table, chance, price) for price in prices]
     *ladder, lead, both = stages
     return Stopper(
         source=source,
@@ -304,11 +302,22 @@ def calibrated(
     delta: float = 0.1,
     temperature: float = 0.0,
 ) -> Stopper:
-    """Fit on every other trace, certify on the rest. temperature: of the chains."""
+    """Fit on every other trace, certify on the rest. temperature: of the chains.
+
+    A judge that thought does not help gets none, certified or not. With fewer than FEWEST traces
+    only that is told; curves rest on all of them then, and whole chains are thought.
+    """
     table = Table.of(traces, ladder)
-    stopper = fit_stopper(table.part(slice(0, None, 2)), source)
-    stopper = stopper.model_copy(update={"temperature": temperature})
-    return certify(stopper, table.part(slice(1, None, 2)), epsilon, delta, bond)
+    report = productivity(traces, ladder)
+    few = len(traces) < FEWEST
+    fitted = table if few else table.part(slice(0, None, 2))
+    stopper = fit_stopper(fitted, source, ()) if few else fit_stopper(fitted, source)
+    stopper = stopper.model_copy(update={"temperature": temperature, "productivity": report})
+    if not stopper.thinks:
+        stopper = stopper.model_copy(update={"policies": (AT_ONCE,)})
+    if not few:
+        stopper = certify(stopper, table.part(slice(1, None, 2)), epsilon, delta, bond)
+    return stopper if stopper.thinks else stopper.model_copy(update={"chosen": 0})
 
 
 def shortfall(labels: int, epsilon: float, delta: float) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field
 
+from rrm.productivity import Productivity
 from rrm.types import At, Certificate, Frozen
 
 STOPPER_FILE = "stopper.json"
@@ -77,6 +78,8 @@ class Policy(Frozen):
 
 
 NEVER = Rule()
+AT_ONCE = Policy(price=1.0, rules=(Rule(agree=0.0, differ=0.0),), lead=NEVER)
+"""no thought at all, for a judge that does not get better by it"""
 
 
 class Stopper(Frozen):
@@ -90,6 +93,9 @@ class Stopper(Frozen):
     policies: tuple[Policy, ...] = Field(description="by rising price")
     chosen: int | None = Field(description="the policy it stops by; none: it thinks whole chains")
     certificate: Certificate | None = None
+    productivity: Productivity | None = Field(
+        None, description="whether this judge gains by thought"
+    )
 
     def at_price(self, price: float) -> Stopper:
         """The same stopper at the dearest price that is not above `price`; below the first one
@@ -99,6 +105,11 @@ class Stopper(Frozen):
         held = chosen is None or (self.chosen is not None and chosen <= self.chosen)
         kept = self.certificate if held else None
         return self.model_copy(update={"chosen": chosen, "certificate": kept})
+
+    @property
+    def thinks(self) -> bool:
+        """Whether thought helps this judge, as far as is known."""
+        return self.productivity is None or self.productivity.verdict != "unproductive"
 
     @property
     def ladder(self) -> tuple[int, ...]:

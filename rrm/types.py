@@ -109,6 +109,8 @@ class StopReason(StrEnum):
 
     MARGIN = "margin"
     """the stopper was sure enough to stop before the chains ended"""
+    UNPRODUCTIVE = "unproductive"
+    """thought was measured not to help this judge, so it read the prompt alone"""
     ENDED = "chains_ended"
     """both chains closed by themselves"""
     BUDGET = "token_limit"

@@ -17,14 +17,17 @@ from typing import Any, Self
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
 
 from rrm.calibration import FEWEST, Table, calibrated, play, shortfall
 from rrm.engine import EngineError, RefusedText
+from rrm.productivity import Productivity
 from rrm.stopping import STOPPER_FILE, Stopper, Stoppers
 from rrm.style import Style
 from rrm.trace import Trace, trace
 from serving.batch import Run, write_whole
 from serving.journal import Finished
+from serving.page import page
 from serving.registry import Registry, model_directory, weights_digest
 from serving.rows import Dataset, Row
 from serving.settings import Settings, SettingsError
@@ -100,8 +103,8 @@ def calibrate(
     if settings.engine in ("scripted", "openai"):
         raise SettingsError(f"the {settings.engine} engine has no thresholds to fit")
     labelled = sum(row.label in ("a", "b") for row in dataset.rows)
-    if labelled < FEWEST:
-        raise SettingsError(f"{labelled} rows have a label (a or b); at least {FEWEST} must")
+    if not labelled:
+        raise SettingsError(f"no row of {dataset.path} has a label; give a or b to each")
     weights = weights_digest(settings.model)
     before = stoppers_in(out, weights)
     registry = Registry(settings)
@@ -114,13 +117,17 @@ def calibrate(
     finally:
         registry.close()
     found = read_traces(traces)
-    if len(found) < FEWEST:
-        raise SettingsError(f"only {len(found)} rows of {dataset.path} could be traced: {traces}")
+    if not found:
+        raise SettingsError(f"no row of {dataset.path} could be traced; {traces} says why")
     bond = {"data": dataset.sha256, "model": weights, "prompt_hash": style.prompt_hash}
     source = f"{len(found)} pairs of {dataset.path.name}, {name}"
     stopper = calibrated(found, ladder, source, bond, asked.epsilon, asked.delta, heat)
     keep(out, before, style, stopper)
     tell(console, found, ladder, stopper, asked)
+    shown = traces.with_name(f"{traces.name}.html")
+    title = f"{name}, style {style.name}"
+    shown.write_text(page(stopper, found, ladder, title), encoding="utf-8")
+    console.print(f"all of it: {shown}", soft_wrap=True)
     return stopper
 
 
@@ -157,7 +164,14 @@ def keep(out: Path, before: Stoppers, style: Style, stopper: Stopper) -> None:
 def tell(
     console: Console, traces: Sequence[Trace], ladder: Sequence[int], stopper: Stopper, asked: Asked
 ) -> None:
-    """What the half that certified it says of the stopper."""
+    """Whether thought helps, and what the half that certified the stopper says of it."""
+    if stopper.productivity is not None:
+        console.print(productivity_table(stopper.productivity))
+        console.print(stopper.productivity.finding, soft_wrap=True)
+    if len(traces) < FEWEST:
+        why = shortfall(len(traces), asked.epsilon, asked.delta)
+        console.print(f"too few for thresholds: {why}", style="yellow", soft_wrap=True)
+        return
     held = Table.of(traces, ladder).part(slice(1, None, 2))
     whole = play(held, None)
     found = play(held, stopper.policy)
@@ -187,6 +201,20 @@ def tell(
         f"{certificate.n}); it looks after {', '.join(map(str, looks))} tokens and at the end of "
         "the leading chain"
     )
+
+
+def productivity_table(report: Productivity) -> RichTable:
+    """What thought brought at each checkpoint, and in each group."""
+    table = RichTable(box=None, pad_edge=False)
+    for head in ("chains", "thinking tokens", "gain in accuracy", "95 % interval"):
+        table.add_column(head, justify="left" if head == "chains" else "right")
+    rows = [("cut at a checkpoint", gain) for gain in report.by_checkpoint]
+    rows += [("whole", report.whole)]
+    rows += [(f"whole, {name}", gain) for name, gain in report.groups.items()]
+    for name, gain in rows:
+        interval = f"{gain.low:+.3f} to {gain.high:+.3f}"
+        table.add_row(name, f"{gain.thinking_tokens:.0f}", f"{gain.value:+.3f}", interval)
+    return table
 
 
 class TraceProgress:

@@ -11,6 +11,7 @@ from rrm.types import OrderReading, StopReason, Unscored, Verdict
 
 WHY = {
     StopReason.MARGIN: "the margin was wide enough",
+    StopReason.UNPRODUCTIVE: "thought does not help this judge, by its calibration",
     StopReason.ENDED: "both chains closed by themselves",
     StopReason.BUDGET: "the token limit was reached, so the chains were closed",
     StopReason.NO_THOUGHT: "no thought was asked for",

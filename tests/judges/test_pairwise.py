@@ -18,7 +18,8 @@ from judges.scores import ScoreStyle
 from rrm.chain import ChainText, Thought
 from rrm.engine import Chain, Engine, EngineError, ModelCard, UnreadableText
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
-from rrm.stopping import Curve, Policy, Rule, Stage, Stopper, load_stopper
+from rrm.productivity import Gain, Productivity
+from rrm.stopping import AT_ONCE, Curve, Policy, Rule, Stage, Stopper, load_stopper
 from rrm.types import Certificate, Checkpoint, Pair, StopReason, Unscored, Verdict
 
 PAIR = Pair(prompt="Which?", response_a="good", response_b="bad")
@@ -147,6 +148,17 @@ def test_without_a_certificate_whole_chains_are_thought() -> None:
     assert [point.thinking_tokens for point in found.path] == [0, 2 * len(LONG)]
     assert "no certificate, so it thought its whole chain" in found.judge.notes
     assert found.judge.stopper == "by hand"
+
+
+def test_a_judge_that_thought_does_not_help_reads_the_prompt_alone() -> None:
+    useless = Gain(thinking_tokens=80, value=-0.1, low=-0.12, high=-0.08)
+    report = Productivity(
+        n=500, before=0.8, whole=useless, by_checkpoint=(), groups={}, flips=0.1, detectable=0.04
+    )
+    stopper = at(99.0).model_copy(update={"policies": (AT_ONCE,), "productivity": report})
+    found = verdict(scripted(prefers_good(0.1), [LONG], stopper))
+    assert (found.reason, found.usage.thinking_tokens) == (StopReason.UNPRODUCTIVE, 0)
+    assert verdict(scripted(prefers_good(0.1), [LONG], stopper), asked=Asked("full")).path
 
 
 def test_a_certificate_travels_with_what_it_covers() -> None:

@@ -211,5 +211,33 @@ def test_few_labels_prove_nothing_and_whole_chains_are_thought() -> None:
     assert (found.chosen, found.certificate, found.policy) == (None, None, None)
     assert "598 are needed" in shortfall(300, 0.01, 0.1)
     assert "give more" in shortfall(4000, 0.01, 0.1)
-    with pytest.raises(ValueError, match=f"give {FEWEST}"):
-        fit_stopper(table(1, 50), "s")
+
+
+def test_fewer_labels_tell_only_whether_thought_helps() -> None:
+    found = calibrated(simulated(1, FEWEST - 1), LADDER, "s", BOND)
+    assert (found.policies, found.policy) == ((), None)
+    assert found.productivity is not None
+    assert found.productivity.verdict == "productive"
+    assert found.thinks
+    assert found.probability(0, 3.0, agree=True) > 0.7
+
+
+@pytest.mark.parametrize("n", [FEWEST - 50, 2000])
+def test_a_judge_that_thought_does_not_help_gets_none(n: int) -> None:
+    harmed = [
+        trace.model_copy(update={"votes": ((worse(one), worse(two)),)})
+        for trace in simulated(5, n)
+        for one, two in trace.votes
+    ]
+    found = calibrated(harmed, LADDER, "s", BOND)
+    assert not found.thinks
+    assert found.policy is not None
+    assert found.policy.rule(0).stops(0.0, agree=False)
+    assert (found.certificate is not None) is (n == 2000)
+
+
+def worse(chain: TracedChain) -> TracedChain:
+    """The end says the contrary of what was said before any thought, half of the time."""
+    *before, _ = chain.margins
+    flipped = before[0] if int(abs(before[0]) * 1000) % 2 else -before[0]
+    return chain.model_copy(update={"margins": (*before, 3 * flipped)})

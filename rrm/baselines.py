@@ -1,0 +1,223 @@
+"""What others do, replayed on the same traces: each way is a curve of operating points.
+
+All of them read both orders, in step. That one order leads is ours; what it would bring the others
+is shown too, and a uniform budget may have it: one order alone, for as long as is best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrm.allocation import allocate
+from rrm.calibration import Table, play
+from rrm.stopping import Policy, Stopper
+from rrm.trace import Point, Trace
+
+CONFIDENCES = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)
+"""of a judge's own word, not calibrated"""
+WINDOWS = (2, 3, 4, 5, 6)
+"""checkpoints at which the verdict must have been the same"""
+DIFFICULTIES = 5
+"""quantiles of the margin without thought, for the compute-optimal table"""
+GATES = 40
+"""thresholds of a gate, quantiles of the margin without thought"""
+
+
+@dataclass(frozen=True)
+class Operating:
+    """One setting of one way, over all pairs."""
+
+    right: NDArray[Any]
+    """1 where it is right, one half for a tie"""
+    tokens: NDArray[Any]
+    """thinking tokens of both orders"""
+    probes: NDArray[Any]
+    """verdicts read, each order's counted"""
+
+
+Curve = list[Operating]
+
+
+@dataclass(frozen=True)
+class Route:
+    """Readings along one way through the traces, [pairs, places]; the last is where it ends."""
+
+    margin: NDArray[Any]
+    """positive prefers the better response"""
+    tokens: NDArray[Any]
+    agree: NDArray[np.bool_]
+    """[pairs]: whether both orders prefer the same response without thought"""
+    each: int
+    """orders that are read anew at a place"""
+
+    @classmethod
+    def in_step(cls, traces: Sequence[Trace], ladder: Sequence[int]) -> Route:
+        """Both orders think for as long; a chain that has ended waits for the other."""
+        goals = (0, *ladder)
+        return cls._of(traces, [[trace.in_step(goal) for goal in goals] for trace in traces], 2)
+
+    @classmethod
+    def one_order(cls, traces: Sequence[Trace], ladder: Sequence[int]) -> Route:
+        """One order leads; a place behind its end is its end. Both whole chains come last."""
+        points = []
+        for trace in traces:
+            *lead, both = trace.route(ladder)
+            points.append([*lead, *[lead[-1]] * (len(ladder) + 2 - len(lead)), both])
+        return cls._of(traces, points, 1)
+
+    @classmethod
+    def _of(cls, traces: Sequence[Trace], points: Sequence[Sequence[Point]], each: int) -> Route:
+        signs = np.array([1.0 if trace.label == "a" else -1.0 for trace in traces])
+        margin = np.array([[point.margin for point in row] for row in points], dtype=np.float64)
+        tokens = np.array([[point.tokens for point in row] for row in points], dtype=np.float64)
+        agree = np.array([row[0].agree for row in points], dtype=bool)
+        return cls(margin * signs[:, None], tokens, agree, each)
+
+    @property
+    def last(self) -> int:
+        return int(self.margin.shape[1]) - 1
+
+    def stop(self, where: NDArray[np.int_], probes: NDArray[Any]) -> Operating:
+        """Where each pair stops, by its place."""
+        rows = np.arange(len(self.margin))
+        margin = self.margin[rows, where]
+        right = np.where(margin == 0, 0.5, margin > 0)
+        return Operating(right, self.tokens[rows, where], probes)
+
+    def once(self, where: NDArray[np.int_]) -> Operating:
+        """The same, where each pair is read without thought, and once more if it gets some."""
+        return self.stop(where, 2.0 + self.each * (where > 0))
+
+    def first(self, stops: NDArray[np.bool_]) -> Operating:
+        """At the first place that is marked, or at the end; every place before is read."""
+        stops = stops.copy()
+        stops[:, -1] = True
+        where = stops.argmax(axis=1)
+        grown = np.diff(self.tokens, axis=1, prepend=self.tokens[:, :1]) > 0
+        read = np.cumsum(grown, axis=1)[np.arange(len(where)), where]
+        return self.stop(where, 2.0 + self.each * read)
+
+
+def uniform(route: Route) -> Curve:
+    """Every pair thinks for as long: one point for each checkpoint."""
+    everybody = np.ones(len(route.margin), dtype=int)
+    return [
+        route.stop(everybody * place, 2.0 * everybody) for place in range(route.margin.shape[1])
+    ]
+
+
+def random_gate(route: Route, seed: int) -> Curve:
+    """A coin decides whether a pair gets no thought or all of it."""
+    draws = np.random.default_rng(seed).random(len(route.margin))
+    return [route.once(np.where(draws < share, route.last, 0)) for share in np.linspace(0, 1, 21)]
+
+
+def two_level_gate(route: Route, whole: int = -1) -> Curve:
+    """No thought where the margin without it is wide, all of it elsewhere: one threshold (CAMEL).
+
+    whole: the place where all thought ends.
+    """
+    sure = np.abs(route.margin[:, 0])
+    last = route.margin.shape[1] + whole
+    thresholds = np.quantile(sure, np.linspace(0, 1, GATES))
+    return [route.once(np.where(sure >= least, 0, last)) for least in (*thresholds, np.inf)]
+
+
+def confident_exit(route: Route) -> Curve:
+    """Stop at the first checkpoint where the judge's own probability reaches a level (DEER)."""
+    own = 1 / (1 + np.exp(-np.abs(route.margin)))
+    return [route.first(own >= level) for level in CONFIDENCES]
+
+
+def stable_exit(route: Route) -> Curve:
+    """Stop at the first checkpoint with the same verdict as the w - 1 before it (Dynasor)."""
+    sign = np.sign(route.margin)
+    curve = []
+    for window in WINDOWS:
+        stops = np.zeros(sign.shape, dtype=bool)
+        for place in range(window - 1, sign.shape[1]):
+            recent = sign[:, place - window + 1 : place + 1]
+            stops[:, place] = (recent == recent[:, :1]).all(axis=1)
+        curve.append(route.first(stops))
+    return curve
+
+
+def compute_optimal(fitted: Route, held: Route) -> Curve:
+    """The best depth for each bin of difficulty, at each of a range of budgets (Snell et al.,
+    "Scaling LLM Test-Time Compute Optimally", 2408.03314, section 3).
+
+    Difficulty as the judge predicts it: quantiles of the margin without thought, and whether the
+    orders agree there. Depths are chosen on `fitted` and played on `held`.
+    """
+    edges = np.quantile(np.abs(fitted.margin[:, 0]), np.linspace(0, 1, DIFFICULTIES + 1)[1:-1])
+
+    def bins(route: Route) -> NDArray[np.int_]:
+        sure = np.searchsorted(edges, np.abs(route.margin[:, 0]))
+        return np.where(route.agree, sure, sure + DIFFICULTIES)
+
+    which = bins(fitted)
+    shape = 2 * DIFFICULTIES, fitted.margin.shape[1]
+    values, costs = np.zeros(shape), np.zeros(shape)
+    np.add.at(values, which, fitted.margin > 0)
+    np.add.at(costs, which, fitted.tokens)
+    whole = costs[:, -1].sum()
+    budgets = [allocate(values, costs, share * whole).depth for share in np.linspace(0, 1, GATES)]
+    return [held.once(depth[bins(held)]) for depth in budgets]
+
+
+def oracle(route: Route) -> Operating:
+    """The cheapest checkpoint that is right; none at all where no checkpoint is."""
+    right = route.margin > 0
+    where = np.where(right.any(axis=1), right.argmax(axis=1), 0)
+    return route.stop(where, np.full(len(where), 2.0))
+
+
+def played(table: Table, policy: Policy | None) -> Operating:
+    """One policy of ours; the first look reads both orders, a later one the order that leads."""
+    found = play(table, policy)
+    return Operating(found.right.astype(float), found.tokens, 2.0 + found.looks)
+
+
+def ours(table: Table, stopper: Stopper) -> Curve:
+    """Every price of the stopper, and whole chains."""
+    return [played(table, policy) for policy in (None, *stopper.policies)]
+
+
+PUBLISHED = (
+    "uniform budget",
+    "random gate",
+    "two-level gate",
+    "compute-optimal table",
+    "confident exit",
+    "stable exit",
+)
+"""the ways of others; what `others` has besides is theirs with our leading order"""
+
+
+def others(
+    fitted: Sequence[Trace], traces: Sequence[Trace], ladder: Sequence[int], seed: int
+) -> dict[str, list[Curve]]:
+    """Every baseline on `traces` with its curves; the best point of any of them counts.
+
+    fitted: other traces, for what has to be fitted.
+    """
+    step, lead = Route.in_step(traces, ladder), Route.one_order(traces, ladder)
+    return {
+        "uniform budget": [uniform(step), uniform(lead)],
+        "random gate": [random_gate(step, seed)],
+        "two-level gate": [two_level_gate(step)],
+        "compute-optimal table": [compute_optimal(Route.in_step(fitted, ladder), step)],
+        "confident exit": [confident_exit(step)],
+        "stable exit": [stable_exit(step)],
+        "two-level gate, one order leading": [two_level_gate(lead, whole=-2)],
+        "compute-optimal table, one order leading": [
+            compute_optimal(Route.one_order(fitted, ladder), lead)
+        ],
+        "confident exit, one order leading": [confident_exit(lead)],
+        "stable exit, one order leading": [stable_exit(lead)],
+    }

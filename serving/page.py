@@ -1,0 +1,174 @@
+"""What a calibration found, as one self-contained HTML page: `closecall calibrate` writes it.
+
+Needs matplotlib (`closecall[calibrate]`); the pictures are drawn into the page as SVG.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rrm.baselines import PUBLISHED, Route, oracle, others, ours, played
+from rrm.calibration import FEWEST, Table, play, probabilities
+from rrm.productivity import Productivity
+from rrm.stopping import Stopper
+from rrm.trace import Trace
+
+BINS = 8
+"""of the reliability curve, equally many pairs in each"""
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; margin: 1rem 0 }
+th, td { padding: .2rem .8rem; text-align: right }
+th { border-bottom: 1px solid #999 } td:first-child, th:first-child { text-align: left }
+p.finding { background: #eef4fb; padding: .8rem 1rem; border-left: 4px solid #2a6fb0 }
+svg { max-width: 100%; height: auto } tr.chosen { background: #fdf1dc }
+"""
+
+
+def page(stopper: Stopper, traces: Sequence[Trace], ladder: Sequence[int], title: str) -> str:
+    """The whole page. Figures are of the half that certified the stopper, where there is one."""
+    fitted, held = (traces[::2], traces[1::2]) if len(traces) >= FEWEST else (traces, traces)
+    table = Table.of(held, ladder)
+    report = stopper.productivity
+    parts = [
+        f"<h1>{html.escape(title)}</h1>",
+        f"<p>{html.escape(stopper.source)}; {len(held)} of them for what is shown here.</p>",
+        *(f'<p class="finding">{html.escape(said)}</p>' for said in _findings(stopper)),
+        "<h2>Accuracy against thought</h2>",
+        _frontier(stopper, fitted, held, ladder, table),
+        "<h2>Is its probability to be believed?</h2>",
+        _reliability(stopper, table),
+        *(["<h2>What thought brings</h2>", _gains(report)] if report else []),
+        *(["<h2>Every price of thought</h2>", _prices(stopper, table)] if stopper.policies else []),
+    ]
+    head = f"<meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
+    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+
+
+def _findings(stopper: Stopper) -> list[str]:
+    said = [stopper.productivity.finding] if stopper.productivity else []
+    proof = stopper.certificate
+    if proof is None:
+        return [*said, "No certificate: whole chains are thought." if stopper.thinks else ""]
+    return [
+        *said,
+        f"Certified: stopping early loses at most {proof.epsilon:g} of accuracy against whole "
+        f"chains, with probability {1 - proof.delta:g} over the labels. Of {proof.n} pairs it lost "
+        f"{proof.lost} and gained {proof.gained}. Price {proof.price:.2g} of accuracy a token; "
+        f"data {proof.data[:12]}, weights {proof.model}, prompt {proof.prompt_hash}.",
+    ]
+
+
+def _frontier(
+    stopper: Stopper,
+    fitted: Sequence[Trace],
+    held: Sequence[Trace],
+    ladder: Sequence[int],
+    table: Table,
+) -> str:
+    rivals = others(fitted, held, ladder, seed=0)
+    curves = {
+        "ours": ours(table, stopper),
+        "ours, as served": [played(table, stopper.policy)],
+        "oracle": [oracle(Route.one_order(held, ladder))],
+        **{name: rivals[name][0] for name in PUBLISHED},
+    }
+    panel, finish = _panel("thinking tokens a pair", "accuracy")
+    for label, curve in curves.items():
+        points = sorted((float(one.tokens.mean()), float(one.right.mean())) for one in curve)
+        alone = len(points) == 1
+        style = {"marker": "*", "markersize": 13, "linestyle": "none"} if alone else {"marker": "."}
+        x, y = zip(*points, strict=True)
+        panel.plot(x, y, label=label, linewidth=2.5 if label == "ours" else 1, **style)
+    panel.legend(fontsize=8, loc="lower right")
+    return finish()
+
+
+def _reliability(stopper: Stopper, table: Table) -> str:
+    """Where it stops: what it says and how often it is right."""
+    stages = (*stopper.stages, stopper.lead, stopper.both)
+    place = play(table, stopper.policy).place
+    rows = np.arange(len(table))
+    said = probabilities(table, stages)[rows, place]
+    right = table.right[rows, place]
+    bins = np.array_split(np.argsort(said), min(BINS, len(said)))
+    x = [float(said[some].mean()) for some in bins]
+    y = [float(right[some].mean()) for some in bins]
+    error = sum(len(b) * abs(p - q) for b, p, q in zip(bins, x, y, strict=True)) / len(said)
+    panel, finish = _panel("probability said", "share right")
+    panel.plot([0.5, 1], [0.5, 1], linestyle=":", color="#888")
+    panel.plot(x, y, marker="o")
+    panel.set_title(f"expected calibration error {error:.3f}", fontsize=10)
+    return finish()
+
+
+def _gains(report: Productivity) -> str:
+    gains = [("cut at a checkpoint", gain) for gain in report.by_checkpoint]
+    gains += [("whole", report.whole)]
+    gains += [(f"whole, {name}", gain) for name, gain in report.groups.items()]
+    rows = [
+        (
+            name,
+            f"{gain.thinking_tokens:.0f}",
+            f"{gain.value:+.3f}",
+            f"{gain.low:+.3f} to {gain.high:+.3f}",
+        )
+        for name, gain in gains
+    ]
+    return _table(("chains", "thinking tokens", "gain in accuracy", "95 % interval"), rows)
+
+
+def _prices(stopper: Stopper, table: Table) -> str:
+    rows = []
+    for policy in stopper.policies:
+        found = play(table, policy)
+        looks = [
+            str(stage.thinking_tokens)
+            for stage, rule in zip(stopper.stages, policy.rules, strict=False)
+            if rule.looks
+        ]
+        rows.append(
+            (
+                f"{policy.price:.2g}",
+                f"{found.right.mean():.4f}",
+                f"{found.tokens.mean():.1f}",
+                ", ".join(looks),
+            )
+        )
+    heads = ("accuracy a token must bring", "right", "thinking tokens", "looks after")
+    return _table(heads, rows, stopper.chosen)
+
+
+def _table(heads: Iterable[str], rows: Iterable[Sequence[str]], chosen: int | None = None) -> str:
+    def line(cells: Iterable[str], tag: str, kind: str = "") -> str:
+        made = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+        return f"<tr{kind}>{made}</tr>"
+
+    body = [
+        line(cells, "td", " class=chosen" if index == chosen else "")
+        for index, cells in enumerate(rows)
+    ]
+    return f"<table>{line(heads, 'th')}{''.join(body)}</table>"
+
+
+def _panel(x: str, y: str) -> tuple[Any, Callable[[], str]]:
+    """An empty panel, and what turns it into SVG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="tight")
+    panel = figure.subplots()
+    panel.set(xlabel=x, ylabel=y)
+    panel.grid(alpha=0.3)
+
+    def finish() -> str:
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+        text = drawn.getvalue()
+        return text[text.index("<svg") :]
+
+    return panel, finish

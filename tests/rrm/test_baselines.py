@@ -1,0 +1,99 @@
+"""Baselines do what they say, on readings made by hand."""
+
+import numpy as np
+
+from rrm.baselines import (
+    Operating,
+    Route,
+    compute_optimal,
+    confident_exit,
+    oracle,
+    others,
+    ours,
+    random_gate,
+    stable_exit,
+    two_level_gate,
+    uniform,
+)
+from rrm.calibration import Table, calibrated
+from tests.rrm.test_calibration import BOND, LADDER, simulated
+
+ROUTE = Route(
+    margin=np.array([[3.0, 1.0, 2.0], [-0.5, 1.0, 2.0], [-2.0, -2.0, 4.0], [-1.0, -1.0, 0.0]]),
+    tokens=np.array([[0.0, 10.0, 20.0]] * 4),
+    agree=np.array([True, False, True, True]),
+    each=2,
+)
+"""positive is right"""
+
+
+def right(point: Operating) -> list[float]:
+    return list(point.right)
+
+
+def test_a_uniform_budget_stops_everybody_at_one_place() -> None:
+    points = uniform(ROUTE)
+    assert [set(point.tokens) for point in points] == [{0}, {10}, {20}]
+    assert right(points[0]) == [1, 0, 0, 0]
+    assert right(points[2]) == [1, 1, 1, 0.5]  # a tie is half right
+
+
+def test_a_gate_thinks_for_narrow_margins_only() -> None:
+    points = two_level_gate(ROUTE)
+    assert list(points[0].tokens) == [0, 0, 0, 0]
+    assert list(points[-1].tokens) == [20, 20, 20, 20]
+    wide = next(point for point in points if list(point.tokens) == [0, 20, 0, 20])
+    assert right(wide) == [1, 1, 0, 0.5]
+    assert list(wide.probes) == [2, 4, 2, 4]
+    assert list(two_level_gate(ROUTE, whole=-2)[-1].tokens) == [10] * 4
+
+
+def test_exits_stop_at_confidence_and_at_stability() -> None:
+    sure = confident_exit(ROUTE)[2]  # a log-odds margin of 2.2
+    assert list(sure.tokens) == [0, 20, 20, 20]
+    stable = stable_exit(ROUTE)
+    assert list(stable[0].tokens) == [10, 20, 10, 10]  # the same twice
+    assert list(stable[1].tokens) == [20, 20, 20, 20]
+    assert list(stable[0].probes) == [4, 6, 4, 4]
+    coins = random_gate(ROUTE, seed=1)
+    assert coins[0].tokens.sum() == 0
+    assert coins[-1].tokens.sum() == 80
+
+
+def test_the_table_gives_each_bin_of_difficulty_its_own_depth() -> None:
+    """Wide margins are right at once; narrow ones only in the end."""
+    rng = np.random.default_rng(0)
+    wide = rng.random(1000) < 0.5
+    first = np.where(wide, 5 + rng.random(1000), rng.random(1000) - 0.5)
+    made = Route(
+        margin=np.stack([first, first, np.full(1000, 9.0)], axis=1),
+        tokens=np.tile([0.0, 10.0, 20.0], (1000, 1)),
+        agree=np.ones(1000, dtype=bool),
+        each=2,
+    )
+    curve = compute_optimal(made, made)
+    spent = [float(point.tokens.mean()) for point in curve]
+    assert spent == sorted(spent)
+    assert spent[0] == 0
+    # All is right as soon as the narrow half thinks, and more is bought by nobody.
+    assert curve[-1].right.mean() == 1
+    assert spent[-1] <= 20 * 0.65
+    assert set(curve[-1].tokens) == {0.0, 20.0}
+
+
+def test_the_oracle_pays_for_no_vain_thought() -> None:
+    best = oracle(ROUTE)
+    assert list(best.tokens) == [0, 10, 20, 0]
+    assert right(best) == [1, 1, 1, 0]
+
+
+def test_ours_begins_with_whole_chains_and_others_end_there() -> None:
+    traces = simulated(3, 400)
+    stopper = calibrated(traces, LADDER, "s", BOND)
+    table = Table.of(traces, LADDER)
+    curve = ours(table, stopper)
+    assert len(curve) == len(stopper.policies) + 1
+    whole = sum(trace.whole_tokens for trace in traces) / len(traces)
+    assert curve[0].tokens.mean() == whole
+    for curves in others(traces, traces, LADDER, seed=1).values():
+        assert all(point.tokens.mean() <= whole for one in curves for point in one)
