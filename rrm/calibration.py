@@ -7,9 +7,9 @@ Needs numpy and scipy (`closecall[calibrate]`) and no model.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rrm.certificate import certified, labels_needed
 from rrm.productivity import productivity
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Numbers = NDArray[np.float64]
 
+Promise = Literal["accuracy", "self-agreement"]
 PRICES = tuple(1e-5 * 10 ** (step / 12) for step in range(37))
 """accuracy that a token must bring, as a share: from .00001 to .01"""
 LOOK_TOKENS = 4.0
@@ -266,7 +267,12 @@ def fit_stopper(table: Table, source: str, prices: Sequence[float] = PRICES) -> 
 
 
 def certify(
-    stopper: Stopper, table: Table, epsilon: float, delta: float, bond: dict[str, str]
+    stopper: Stopper,
+    table: Table,
+    epsilon: float,
+    delta: float,
+    bond: Mapping[str, str],
+    promises: Promise = "accuracy",
 ) -> Stopper:
     """Choose the dearest price that is proved to lose at most `epsilon` of whole chains' accuracy.
 
@@ -288,6 +294,7 @@ def certify(
             lost=counts[chosen][0],
             gained=counts[chosen][1],
             price=stopper.policies[chosen].price,
+            promises=promises,
             **bond,
         )
     return stopper.model_copy(update={"chosen": chosen, "certificate": certificate})
@@ -297,7 +304,7 @@ def calibrated(
     traces: Sequence[Trace],
     ladder: Sequence[int],
     source: str,
-    bond: dict[str, str],
+    bond: Mapping[str, str],
     epsilon: float = 0.01,
     delta: float = 0.1,
     temperature: float = 0.0,
@@ -308,7 +315,8 @@ def calibrated(
     only that is told; curves rest on all of them then, and whole chains are thought.
     """
     table = Table.of(traces, ladder)
-    report = productivity(traces, ladder)
+    own = any(trace.own for trace in traces)
+    report = None if own else productivity(traces, ladder)  # its own verdict is always its own
     few = len(traces) < FEWEST
     fitted = table if few else table.part(slice(0, None, 2))
     stopper = fit_stopper(fitted, source, ()) if few else fit_stopper(fitted, source)
@@ -316,7 +324,8 @@ def calibrated(
     if not stopper.thinks:
         stopper = stopper.model_copy(update={"policies": (AT_ONCE,)})
     if not few:
-        stopper = certify(stopper, table.part(slice(1, None, 2)), epsilon, delta, bond)
+        proof: Promise = "self-agreement" if own else "accuracy"
+        stopper = certify(stopper, table.part(slice(1, None, 2)), epsilon, delta, bond, proof)
     return stopper if stopper.thinks else stopper.model_copy(update={"chosen": 0})
 
 

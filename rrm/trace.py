@@ -45,6 +45,7 @@ class Trace(Frozen):
     """One labelled pair."""
 
     label: Literal["a", "b"]
+    own: bool = Field(False, description="the label is what the whole chains said, for want of one")
     lead: Order
     group: str | None = Field(None, description="the domain or subset that the data names")
     prompt_tokens: tuple[int, int] = Field(description="of the orders a, b and b, a")
@@ -115,12 +116,14 @@ async def trace(
     engine: Engine,
     style: Style,
     pair: Pair,
-    label: Literal["a", "b"],
+    label: Literal["a", "b"] | None,
     ladder: Sequence[int],
     temperature: float = 0.0,
     group: str | None = None,
 ) -> Trace:
     """Think `pair` through, up to the last checkpoint of `ladder`, and read it at each.
+
+    label: none takes the judge's own, from its whole chains.
 
     Raises RefusedText for text that the model cannot take, EngineError if the engine fails.
     """
@@ -138,7 +141,8 @@ async def trace(
     first, second = (reader.chain(done) for reader, done in zip(made, closed, strict=True))
     lengths = [len(chains.thoughts[order].chain.prompt_ids) for order in ORDERS]
     return Trace(
-        label=label,
+        label=label or ("a" if reading.margin > 0 else "b"),
+        own=label is None,
         lead=chains.lead,
         group=group,
         prompt_tokens=(lengths[0], lengths[1]),

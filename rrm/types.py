@@ -141,7 +141,11 @@ class OrderReading(Frozen):
 class Certificate(Frozen):
     """What a stopper is proved to keep, with probability 1 - delta over the labels it saw."""
 
-    epsilon: float = Field(description="accuracy lost against whole chains, at most, as a share")
+    promises: Literal["accuracy", "self-agreement"] = Field(
+        "accuracy",
+        description="what is kept: accuracy by labels, or agreement with its own whole chains",
+    )
+    epsilon: float = Field(description="share of it lost against whole chains, at most")
     delta: float = Field(description="probability that the labels were misleading, at most")
     n: int = Field(description="labelled pairs that it rests on")
     lost: int = Field(description="of these, right with whole chains only")

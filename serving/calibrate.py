@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -48,8 +48,9 @@ class Tracing:
 
     kind = TraceLine
 
-    def __init__(self, registry: Registry, style: Style) -> None:
-        self.registry, self.style = registry, style
+    def __init__(self, registry: Registry, style: Style, own: bool) -> None:
+        """own: what the whole chains say stands for the label."""
+        self.registry, self.style, self.own = registry, style, own
 
     async def identify(self) -> dict[str, Any]:
         registry = self.registry
@@ -62,21 +63,25 @@ class Tracing:
             "temperature": registry.temperature,
             "engine": registry.settings.engine,
             "dtype": registry.settings.dtype,
+            **({"labels": "its own"} if self.own else {}),
         }
 
     async def line(self, row: Row, key: str) -> TraceLine:
         """Raises SettingsError if the engine fails: traces that lack the hardest pairs mislead."""
         fault, found = row.fault, None
-        if row.pair is not None and row.label not in ("a", "b"):
+        label: Literal["a", "b"] | None = None
+        if not self.own and (row.label == "a" or row.label == "b"):
+            label = row.label
+        if row.pair is not None and label is None and not self.own:
             fault = "no label: give a or b"
-        elif row.pair is not None and row.label in ("a", "b"):
+        elif row.pair is not None:
             registry = self.registry
             try:
                 found = await trace(
                     registry.engine,
                     self.style,
                     row.pair,
-                    row.label,
+                    label,
                     registry.ladder,
                     registry.temperature,
                     row.group,
@@ -90,10 +95,12 @@ class Tracing:
 
 @dataclass(frozen=True)
 class Asked:
-    """How much may be lost, and with what probability the proof may be wrong."""
+    """How much may be lost, with what probability the proof may be wrong, and of what."""
 
     epsilon: float
     delta: float
+    own: bool = False
+    """of agreement with the judge's own whole chains, not of accuracy: no labels are needed"""
 
 
 def calibrate(
@@ -103,8 +110,11 @@ def calibrate(
     if settings.engine in ("scripted", "openai"):
         raise SettingsError(f"the {settings.engine} engine has no thresholds to fit")
     labelled = sum(row.label in ("a", "b") for row in dataset.rows)
-    if not labelled:
-        raise SettingsError(f"no row of {dataset.path} has a label; give a or b to each")
+    if not labelled and not asked.own:
+        raise SettingsError(
+            f"no row of {dataset.path} has a label; give a or b to each, or calibrate against the "
+            "judge's own whole chains with --self-agreement"
+        )
     weights = weights_digest(settings.model)
     before = stoppers_in(out, weights)
     registry = Registry(settings)
@@ -112,7 +122,7 @@ def calibrate(
         style = registry.style(registry.default)
         ladder, heat, name = registry.ladder, registry.temperature, registry.engine.card.name
         with TraceProgress(console, len(dataset.rows)) as progress:
-            run = Run(dataset, traces, Tracing(registry, style), AT_ONCE, progress.told)
+            run = Run(dataset, traces, Tracing(registry, style, asked.own), AT_ONCE, progress.told)
             asyncio.run(run.go())
     finally:
         registry.close()
@@ -195,11 +205,12 @@ def tell(
             if rule.looks
         ]
     )
+    where = ", ".join(map(str, looks))
     console.print(
-        f"certified: at most {certificate.epsilon:g} of accuracy lost, with probability "
-        f"{1 - certificate.delta:g} (lost {certificate.lost}, gained {certificate.gained} of "
-        f"{certificate.n}); it looks after {', '.join(map(str, looks))} tokens and at the end of "
-        "the leading chain"
+        f"certified: at most {certificate.epsilon:g} of {certificate.promises} lost, with "
+        f"probability {1 - certificate.delta:g} (lost {certificate.lost}, gained "
+        f"{certificate.gained} of {certificate.n}); it looks after {where} tokens and at the end "
+        "of the leading chain"
     )
 
 

@@ -286,6 +286,9 @@ def calibrate(
     delta: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="Probability that the proof may be wrong.")
     ] = 0.1,
+    self_agreement: Annotated[
+        bool, typer.Option(help="Prove agreement with its own whole chains: needs no labels.")
+    ] = False,
 ) -> None:
     """Find out when thinking on is worth it, and prove what stopping early costs.
 
@@ -310,7 +313,7 @@ def calibrate(
     dataset = read_dataset(data, as_columns(columns))
     kept = traces or data.with_name(f"{data.name}.{settings.style or 'default'}.traces.jsonl")
     made = out or settings.stopper or default_out(settings)
-    stopper = run(console, settings, dataset, kept, made, Proof(epsilon, delta))
+    stopper = run(console, settings, dataset, kept, made, Proof(epsilon, delta, self_agreement))
     console.print(f"traces: {kept}; thresholds: {made}", soft_wrap=True)
     if stopper.certificate is None:
         raise typer.Exit(UNSCORED_EXIT)

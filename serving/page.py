@@ -57,8 +57,8 @@ def _findings(stopper: Stopper) -> list[str]:
         return [*said, "No certificate: whole chains are thought." if stopper.thinks else ""]
     return [
         *said,
-        f"Certified: stopping early loses at most {proof.epsilon:g} of accuracy against whole "
-        f"chains, with probability {1 - proof.delta:g} over the labels. Of {proof.n} pairs it lost "
+        f"Certified: stopping early loses at most {proof.epsilon:g} of {proof.promises} against "
+        f"whole chains, with probability {1 - proof.delta:g}. Of {proof.n} pairs it lost "
         f"{proof.lost} and gained {proof.gained}. Price {proof.price:.2g} of accuracy a token; "
         f"data {proof.data[:12]}, weights {proof.model}, prompt {proof.prompt_hash}.",
     ]

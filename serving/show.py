@@ -96,7 +96,7 @@ def _certificate(outcome: Verdict) -> list[Text]:
     if proof is None:
         return []
     lost = f"{100 * proof.epsilon:g} point{'' if proof.epsilon == 0.01 else 's'}"
-    said = f"stopping early loses at most {lost} of accuracy, {1 - proof.delta:.0%} sure"
+    said = f"stopping early loses at most {lost} of {proof.promises}, {1 - proof.delta:.0%} sure"
     return [Text(f"  certified        {said} ({proof.n} pairs)")]
 
 

@@ -213,6 +213,14 @@ def test_few_labels_prove_nothing_and_whole_chains_are_thought() -> None:
     assert "give more" in shortfall(4000, 0.01, 0.1)
 
 
+def test_without_labels_agreement_with_itself_is_certified() -> None:
+    own = [trace.model_copy(update={"own": True}) for trace in simulated(1, 1200)]
+    found = calibrated(own, LADDER, "s", BOND, epsilon=0.05)
+    assert found.certificate is not None
+    assert found.certificate.promises == "self-agreement"
+    assert found.productivity is None
+
+
 def test_fewer_labels_tell_only_whether_thought_helps() -> None:
     found = calibrated(simulated(1, FEWEST - 1), LADDER, "s", BOND)
     assert (found.policies, found.policy) == ((), None)

@@ -51,6 +51,13 @@ def test_a_chain_that_does_not_end_is_cut_at_the_last_checkpoint() -> None:
     assert [point.tokens for point in found.route(LADDER)] == [0, 8, 16, 32, 64]
 
 
+def test_without_a_label_the_whole_chains_give_one() -> None:
+    engine = ScriptedEngine(["x" * 10 + "</think>"], leaning)
+    found = asyncio.run(trace(engine, rrm.STYLE, PAIR, None, LADDER))
+    assert found.own
+    assert found.right(found.route(LADDER)[-1].margin) or found.route(LADDER)[-1].margin == 0
+
+
 def test_a_route_goes_through_the_leading_chain_first() -> None:
     found = traced(["x" * 10 + "</think>"])
     route = found.route(LADDER)

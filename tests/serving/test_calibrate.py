@@ -90,6 +90,10 @@ def test_few_labels_tell_whether_thought_helps_and_none_is_refused(tmp_path: Pat
     done = closecall("calibrate", "--data", str(bare), "--out", str(out))
     assert done.returncode == 2
     assert "has a label; give a or b" in " ".join(done.stderr.split())
+    own = closecall("calibrate", "--data", str(bare), "--out", str(out), "--self-agreement")
+    assert own.returncode == 3, own.stderr
+    [first, *_] = read_traces(bare.with_name("bare.jsonl.default.traces.jsonl"))
+    assert first.own
 
 
 def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
