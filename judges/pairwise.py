@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rrm.audit import Auditor
 from rrm.chain import ORDERS, ChainPair, ChainText, Order, PairReading
 from rrm.engine import Engine, EngineError
 from rrm.parse import Choice, Reading, Scores, Unread
@@ -72,15 +74,17 @@ class PairwiseJudge:
         stopper: Stopper | None = None,
         ladder: tuple[int, ...] = LADDER,
         temperature: float = 0.0,
+        auditor: Auditor | None = None,
+        audit_share: float = 0.0,
     ) -> None:
+        """auditor: told of a share of pairs, which are thought through whole for it."""
         if engine.control:
             style.check(engine.control)
         if 2 not in style.sizes:
             raise StyleMismatch(f"style {style.name} scores one response and compares none")
         self.engine, self.style, self.stopper = engine, style, stopper
         self.ladder, self.temperature = ladder, temperature
-        self.policy: Policy | None = stopper.policy if stopper else None
-        """by which adaptive effort stops; none: it thinks whole chains"""
+        self.auditor, self.audit_share = auditor, audit_share
 
     async def judge(
         self, pair: Pair, asked: Asked = Asked(), watch: Watch | None = None
@@ -94,7 +98,7 @@ class PairwiseJudge:
             return self._identical(asked, began)
         whole = None if self.engine.can_probe else AT_ONCE if asked.effort != "full" else ""
         chains = ChainPair(self.engine, self.style, pair, self.temperature, whole)
-        call = _Call(self, asked, chains, watch, began)
+        call = _Call(self, asked, chains, watch, began, self.audits(pair, asked))
         try:
             async with asyncio.timeout(asked.seconds):
                 return await (call.run() if whole is None else call.run_whole(pair))
@@ -102,6 +106,25 @@ class PairwiseJudge:
             return call.unscored("engine_error", str(failure))
         except TimeoutError:
             return call.out_of_time()
+
+    @property
+    def policy(self) -> Policy | None:
+        """By which adaptive effort stops; none: it thinks whole chains."""
+        return self.stopper.policy if self.stopper is not None and not self.revoked else None
+
+    @property
+    def revoked(self) -> str | None:
+        """Why the stopper is not followed any more."""
+        return self.auditor.revoked if self.auditor else None
+
+    def audits(self, pair: Pair, asked: Asked) -> bool:
+        """Whether this pair is in the share that is thought through whole: its texts decide."""
+        plain = asked.effort == "adaptive" and asked.max_thinking_tokens is None
+        if self.auditor is None or self.policy is None or not plain:
+            return False
+        texts = repr((pair.prompt, *sorted(pair.responses))).encode()
+        draw = int.from_bytes(hashlib.sha256(texts).digest()[:8], "big") / 2**64
+        return draw < self.audit_share
 
     def provenance(self, asked: Asked, defanged: tuple[str, ...] = ()) -> Provenance:
         notes = []
@@ -113,6 +136,8 @@ class PairwiseJudge:
                 "this endpoint cannot be probed, so written verdicts were read; whether to think "
                 "was decided once, by whether both orders agreed without thought"
             )
+        elif self.revoked and asked.effort == "adaptive":
+            notes.append(f"certificate revoked, so it thought its whole chain: {self.revoked}")
         elif self.policy is None and asked.effort == "adaptive":
             missing = "thresholds for this model" if self.stopper is None else "certificate"
             notes.append(f"no {missing}, so it thought its whole chain")
@@ -131,7 +156,8 @@ class PairwiseJudge:
     def _certificate(self, asked: Asked) -> Certificate | None:
         """It holds for adaptive thought that nothing else cuts short."""
         plain = asked.effort == "adaptive" and asked.max_thinking_tokens is None
-        return self.stopper.certificate if self.stopper is not None and plain else None
+        held = self.stopper is not None and plain and not self.revoked
+        return self.stopper.certificate if self.stopper is not None and held else None
 
     def _identical(self, asked: Asked, began: float) -> Verdict:
         return Verdict(
@@ -157,9 +183,12 @@ class _Call:
         chains: ChainPair,
         watch: Watch | None,
         began: float,
+        audited: bool = False,
     ) -> None:
         self.judge, self.asked, self.chains, self.watch = judge, asked, chains, watch
-        self.began = began
+        self.began, self.audited = began, audited
+        self.early: tuple[float, int] | None = None
+        """margin and tokens where an audited pair would have stopped"""
         self.before = Usage()
         """what earlier chains of this judgement cost"""
         self.path: list[Checkpoint] = []
@@ -193,6 +222,7 @@ class _Call:
             whole = self.chains.closed or self.limit == self.judge.ladder[-1]
             at = "both" if whole else len(self.goals) if self.chains.length else 0
             reading = await self._checkpoint(at)
+        self._audit(reading)
         reason = StopReason.ENDED if self.chains.closed else StopReason.BUDGET
         if reading.mass < READABLE_MASS and self.chains.ended:
             return await self._parse()
@@ -259,12 +289,25 @@ class _Call:
 
     def _sure(self, reading: PairReading, at: At) -> bool:
         policy = self.judge.policy
-        return (
+        sure = (
             self.asked.effort == "adaptive"
             and policy is not None
             and reading.mass >= READABLE_MASS
             and policy.rule(at).stops(reading.margin, reading.agree)
         )
+        if sure and self.audited:
+            self.early = self.early or (reading.margin, self.chains.thinking_tokens)
+            return False
+        return sure
+
+    def _audit(self, reading: PairReading) -> None:
+        """Tell the auditor what stopping early would have said, and cost."""
+        auditor = self.judge.auditor
+        if not self.audited or auditor is None or reading.mass < READABLE_MASS:
+            return
+        whole = self.chains.thinking_tokens
+        margin, tokens = self.early or (reading.margin, whole)
+        auditor.saw(margin * reading.margin <= 0, tokens / max(1, whole))
 
     async def _checkpoint(self, at: At) -> PairReading:
         reading = await self.chains.read()
@@ -382,6 +425,9 @@ class _Call:
 
     def _provenance(self, late: bool = False) -> Provenance:
         found = self.judge.provenance(self.asked, self.chains.defanged)
+        if self.early is not None:
+            said = f"audited: it would have stopped after {self.early[1]} tokens"
+            found = found.model_copy(update={"notes": (*found.notes, said)})
         return found.model_copy(update={"certificate": None}) if late else found
 
 

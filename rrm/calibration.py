@@ -11,8 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from rrm.audit import Expected
 from rrm.certificate import certified, labels_needed
-from rrm.productivity import productivity
+from rrm.productivity import Z95, productivity
 from rrm.stopping import AT_ONCE, Curve, Policy, Rule, Stage, Stopper
 from rrm.trace import Trace
 from rrm.types import Certificate
@@ -285,8 +286,9 @@ def certify(
         right = play(table, policy).right
         counts.append((int((whole & ~right).sum()), int((right & ~whole).sum())))
     chosen = certified(counts, len(table), epsilon, delta)
-    certificate = None
+    certificate = expected = None
     if chosen is not None:
+        expected = _expected(table, play(table, stopper.policies[chosen]))
         certificate = Certificate(
             epsilon=epsilon,
             delta=delta,
@@ -297,7 +299,24 @@ def certify(
             promises=promises,
             **bond,
         )
-    return stopper.model_copy(update={"chosen": chosen, "certificate": certificate})
+    return stopper.model_copy(
+        update={"chosen": chosen, "certificate": certificate, "expected": expected}
+    )
+
+
+def _expected(table: Table, played: Played) -> Expected:
+    """What an audit of this policy should find: upper bounds at 97.5 %."""
+    import numpy as np
+    from scipy.stats import beta
+
+    n = len(table)
+    apart = int((played.right != table.right[:, -1]).sum())
+    spent = played.tokens / np.maximum(1.0, table.tokens[:, -1])
+    doubt = Z95 * float(spent.std()) / n**0.5
+    return Expected(
+        apart=float(beta.ppf(0.975, apart + 1, n - apart)) if apart < n else 1.0,
+        spent=min(1.0, float(spent.mean()) + doubt),
+    )
 
 
 def calibrated(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field
 
+from rrm.audit import Expected
 from rrm.productivity import Productivity
 from rrm.types import At, Certificate, Frozen
 
@@ -93,6 +94,7 @@ class Stopper(Frozen):
     policies: tuple[Policy, ...] = Field(description="by rising price")
     chosen: int | None = Field(description="the policy it stops by; none: it thinks whole chains")
     certificate: Certificate | None = None
+    expected: Expected | None = Field(None, description="what an audit should find")
     productivity: Productivity | None = Field(
         None, description="whether this judge gains by thought"
     )

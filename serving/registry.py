@@ -14,6 +14,7 @@ from judges.nano import WEIGHTS
 from judges.pairwise import LADDER, PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.scores import ScoreStyle
+from rrm.audit import Auditor
 from rrm.engine import Engine, EngineError, EngineOptions, ModelCard
 from rrm.engines import open_engine
 from rrm.stopping import STOPPER_FILE, Stopper, load_stopper
@@ -204,8 +205,9 @@ class Registry:
     settings' style.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, audits: bool = False) -> None:
+        """audits: watch a share of what is judged for drift, as a service does."""
+        self.settings, self.audits = settings, audits
         self.engine = open_settings_engine(settings)
         self.contract = own_contract(settings)
         self.default = style_name(settings, self.engine.card)
@@ -223,10 +225,24 @@ class Registry:
         name = style or self.default
         if name not in self._pairwise:
             asked = self.style(name)
+            stopper = self.stopper(asked)
             self._pairwise[name] = PairwiseJudge(
-                self.engine, asked, self.stopper(asked), self.ladder, self.temperature
+                self.engine,
+                asked,
+                stopper,
+                self.ladder,
+                self.temperature,
+                self._auditor(stopper),
+                self.settings.audit_share,
             )
         return self._pairwise[name]
+
+    def _auditor(self, stopper: Stopper | None) -> Auditor | None:
+        if not self.audits or stopper is None or stopper.certificate is None:
+            return None
+        if stopper.expected is None or self.settings.audit_share == 0:
+            return None
+        return Auditor(stopper.expected, stopper.certificate.delta)
 
     def pointwise(self, style: str | None) -> PointwiseJudge:
         """The judge of single responses. Raises StyleMismatch."""

@@ -28,7 +28,7 @@ class Judge:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.registry = Registry(settings)
+        self.registry = Registry(settings, audits=True)
         self.metrics = Metrics()
 
     async def judge(self, request: JudgeRequest, deadline: float) -> Verdict | Unscored | Refusal:

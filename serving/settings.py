@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     stopper: Path | None = Field(
         None, description="thresholds from `closecall calibrate`; none: those beside the weights"
     )
+    audit_share: float = Field(
+        0.005, ge=0, le=1, description="of adaptive pairs, thought through whole to watch for drift"
+    )
     ladder: tuple[int, ...] | None = Field(
         None, description="checkpoints: thinking tokens of each chain, ascending"
     )

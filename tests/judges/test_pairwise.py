@@ -15,6 +15,7 @@ from judges.nano import STOPPER, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import Asked, PairwiseJudge
 from judges.scores import ScoreStyle
+from rrm.audit import Auditor, Expected
 from rrm.chain import ChainText, Thought
 from rrm.engine import Chain, Engine, EngineError, ModelCard, UnreadableText
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
@@ -159,6 +160,47 @@ def test_a_judge_that_thought_does_not_help_reads_the_prompt_alone() -> None:
     found = verdict(scripted(prefers_good(0.1), [LONG], stopper))
     assert (found.reason, found.usage.thinking_tokens) == (StopReason.UNPRODUCTIVE, 0)
     assert verdict(scripted(prefers_good(0.1), [LONG], stopper), asked=Asked("full")).path
+
+
+def audited(probe: object, share: float = 1.0) -> PairwiseJudge:
+    made = scripted(probe, [LONG], at(1.5))
+    watch = Auditor(Expected(apart=0.05, spent=0.5), delta=0.1)
+    return PairwiseJudge(made.engine, made.style, made.stopper, made.ladder, 0.0, watch, share)
+
+
+def test_an_audited_pair_is_thought_through_and_says_where_it_would_have_stopped() -> None:
+    judge = audited(prefers_good(0.1))
+    found = verdict(judge)
+    assert (found.reason, found.usage.thinking_tokens) == (StopReason.ENDED, 2 * len(LONG))
+    assert "audited: it would have stopped after 32 tokens" in found.judge.notes
+    assert judge.auditor is not None
+    assert judge.auditor.audited == 1
+    for asked in (Asked("full"), Asked("none"), Asked(max_thinking_tokens=40)):
+        verdict(judge, asked=asked)
+    assert judge.auditor.audited == 1
+
+
+def test_pairs_are_drawn_for_audit_by_their_texts() -> None:
+    judge = audited(prefers_good(0.1), share=0.3)
+    pairs = [Pair(prompt=str(i), response_a="good", response_b="bad") for i in range(400)]
+    drawn = [judge.audits(pair, Asked()) for pair in pairs]
+    assert drawn == [judge.audits(pair.swapped(), Asked()) for pair in pairs]
+    assert 0.2 * 400 < sum(drawn) < 0.4 * 400
+
+
+def test_early_verdicts_that_the_whole_chains_take_back_revoke_the_certificate() -> None:
+    def turns(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+        return prefers_good(-0.1 if len(chain.ids) > 40 else 0.1)(chain, suffix, labels)
+
+    judge = audited(turns)
+    for _ in range(3):
+        verdict(judge)
+    assert judge.revoked is not None
+    assert "differ from whole chains" in judge.revoked
+    later = verdict(judge)
+    assert any("certificate revoked" in note for note in later.judge.notes)
+    assert later.usage.thinking_tokens == 2 * len(LONG)
+    assert (later.judge.certificate, judge.policy) == (None, None)
 
 
 def test_a_certificate_travels_with_what_it_covers() -> None:
