@@ -19,7 +19,7 @@ import httpx2
 
 from serving.settings import SettingsError
 
-START_SECONDS = 180
+START_SECONDS = 420
 STOP_SECONDS = 60
 
 

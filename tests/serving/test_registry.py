@@ -25,6 +25,17 @@ def test_nano_speaks_its_styles_with_thresholds() -> None:
         registry.close()
 
 
+def test_a_service_watches_for_drift_and_a_command_does_not() -> None:
+    for audits, share, watched in ((True, 0.5, True), (False, 0.5, False), (True, 0.0, False)):
+        registry = Registry(load_settings(audit_share=share), audits=audits)
+        try:
+            judge = registry.pairwise("rrm")
+            assert (judge.auditor is not None) is watched
+            assert judge.audit_share == share
+        finally:
+            registry.close()
+
+
 @pytest.mark.parametrize("changed", [{"ladder": (4, 8)}, {"temperature": 0.5}])
 def test_thresholds_belong_to_what_they_were_fitted_on(changed: dict[str, object]) -> None:
     registry = Registry(load_settings(**changed))  # type: ignore[arg-type]
