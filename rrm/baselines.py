@@ -156,9 +156,10 @@ def compute_optimal(fitted: Route, held: Route) -> Curve:
     """
     edges = np.quantile(np.abs(fitted.margin[:, 0]), np.linspace(0, 1, DIFFICULTIES + 1)[1:-1])
 
-    def bins(route: Route) -> NDArray[np.int_]:
+    def bins(route: Route) -> NDArray[Any]:
         sure = np.searchsorted(edges, np.abs(route.margin[:, 0]))
-        return np.where(route.agree, sure, sure + DIFFICULTIES)
+        found: NDArray[Any] = np.where(route.agree, sure, sure + DIFFICULTIES)
+        return found
 
     which = bins(fitted)
     shape = 2 * DIFFICULTIES, fitted.margin.shape[1]
