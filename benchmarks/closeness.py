@@ -18,9 +18,9 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from benchmarks.report import finish, interval, machine, parser
+from judges.asked import Asked
 from judges.nano import data
 from judges.nano.pairs import pair_of
-from judges.pairwise import Asked
 from rrm.types import Checkpoint, Effort, Verdict
 from serving.registry import Registry
 from serving.settings import load_settings

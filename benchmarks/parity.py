@@ -18,9 +18,10 @@ from typing import Any
 
 from benchmarks.report import finish, interval, machine, parser
 from benchmarks.sglang import sglang_on_cpu
+from judges.asked import Asked
 from judges.nano import WEIGHTS, data
 from judges.nano.pairs import pair_of
-from judges.pairwise import Asked, PairwiseJudge
+from judges.pairwise import PairwiseJudge
 from rrm.engine import Chain, Engine, Growth, Probed, Question, Sampling
 from rrm.engines import open_engine
 from rrm.style import Rendered, open_style

@@ -21,7 +21,8 @@ from benchmarks.models import smollm2
 from benchmarks.parity import Recorder
 from benchmarks.report import finish, interval, machine, parser
 from benchmarks.sglang import sglang_on_cpu
-from judges.pairwise import Asked, PairwiseJudge
+from judges.asked import Asked
+from judges.pairwise import PairwiseJudge
 from rrm.engine import Engine, EngineOptions
 from rrm.engines import open_engine
 from rrm.engines.sglang import SGLangEngine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from judges.pairwise import AT_ONCE, LADDER, READABLE_MASS, REPLY_TOKENS, Asked
+from judges.asked import AT_ONCE, LADDER, READABLE_MASS, REPLY_TOKENS, Asked
 from rrm.chain import Thought
 from rrm.engine import Engine, EngineError
 from rrm.parse import Reading, Scores, Unread

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
-from judges.pairwise import Asked
+from judges.asked import Asked
 from rrm.engine import RefusedText
 from rrm.types import Pair, Prompt, Unscored, Verdict
 

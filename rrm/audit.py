@@ -36,7 +36,7 @@ class EProcess:
 
     def __init__(self, mean: float) -> None:
         self.mean = mean
-        self._bets = [bet for bet in BETS if bet * mean < MOST_BET] or [MOST_BET / mean]
+        self._bets = [bet for bet in BETS if bet * mean < MOST_BET]
         self._logs = [0.0 for _ in self._bets]
 
     def observe(self, value: float) -> None:
@@ -58,22 +58,35 @@ class EProcess:
 class Auditor:
     """Watches one stopper; `revoked` says why its certificate holds no more.
 
-    delta: probability of a false alarm, over all time and both tests.
+    delta: probability of a false alarm, over all time and both tests. share: of the pairs, audited.
     """
 
     expected: Expected
     delta: float
+    share: float = 1.0
     audited: int = 0
     revoked: str | None = None
     _apart: EProcess = field(init=False)
     _spent: EProcess = field(init=False)
+    _counted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._apart = EProcess(self.expected.apart)
         self._spent = EProcess(self.expected.spent)
 
-    def saw(self, apart: bool, spent: float) -> None:
-        """One audited pair. spent: tokens at the early verdict, as a share of the whole chains'."""
+    def draws(self, pair: str) -> bool:
+        """Whether the pair of this digest is audited; the same question gets the same answer."""
+        return int(pair[:16], 16) < self.share * 2**64
+
+    def saw(self, apart: bool, spent: float, pair: str | None = None) -> None:
+        """One audited pair. spent: tokens at the early verdict, as a share of the whole chains'.
+
+        pair: its digest; one that is asked again counts once, for it says nothing new.
+        """
+        if pair is not None:
+            if pair in self._counted:
+                return
+            self._counted.add(pair)
         self.audited += 1
         self._apart.observe(float(apart))
         self._spent.observe(min(1.0, spent))

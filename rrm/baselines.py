@@ -117,6 +117,24 @@ def random_gate(route: Route, seed: int) -> Curve:
     return [route.once(np.where(draws < share, route.last, 0)) for share in np.linspace(0, 1, 21)]
 
 
+def uniform_votes(traces: Sequence[Trace]) -> Curve:
+    """Every pair gets as many pairs of whole chains, and their mean margin decides."""
+    signs = np.array([1.0 if trace.label == "a" else -1.0 for trace in traces])
+    margins = np.array(
+        [[one.margins[-1] + two.margins[-1] for one, two in trace.votes] for trace in traces]
+    )
+    tokens = np.array([[one.length + two.length for one, two in trace.votes] for trace in traces])
+    sums, spent = np.cumsum(margins, axis=1) * signs[:, None], np.cumsum(tokens, axis=1)
+    return [
+        Operating(
+            np.where(sums[:, vote] == 0, 0.5, sums[:, vote] > 0),
+            spent[:, vote].astype(np.float64),
+            np.full(len(traces), 2.0 * (vote + 1)),
+        )
+        for vote in range(margins.shape[1])
+    ]
+
+
 def two_level_gate(route: Route, whole: int = -1) -> Curve:
     """No thought where the margin without it is wide, all of it elsewhere: one threshold (CAMEL).
 
@@ -191,6 +209,7 @@ def ours(table: Table, stopper: Stopper) -> Curve:
 
 PUBLISHED = (
     "uniform budget",
+    "uniform votes",
     "random gate",
     "two-level gate",
     "compute-optimal table",
@@ -210,6 +229,7 @@ def others(
     step, lead = Route.in_step(traces, ladder), Route.one_order(traces, ladder)
     return {
         "uniform budget": [uniform(step), uniform(lead)],
+        "uniform votes": [uniform_votes(traces)],
         "random gate": [random_gate(step, seed)],
         "two-level gate": [two_level_gate(step)],
         "compute-optimal table": [compute_optimal(Route.in_step(fitted, ladder), step)],

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from rrm.audit import Expected
 from rrm.certificate import certified, labels_needed
 from rrm.productivity import Z95, productivity
-from rrm.stopping import AT_ONCE, Curve, Policy, Rule, Stage, Stopper
-from rrm.trace import Trace
+from rrm.stopping import ALWAYS, AT_ONCE, NEVER, Curve, Policy, Rule, Stage, Stopper
+from rrm.trace import VOTE_TEMPERATURE, Trace
 from rrm.types import Certificate
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ FEWEST = 200
 @dataclass(frozen=True)
 class Table:
     """Traces as arrays [traces, places]: the ladder's checkpoints, the prompt alone first; the end
-    of the leading chain; the end of both. What a trace did not come by is marked in `there`."""
+    of the leading chain; the end of both; and, where traces have more than one, after the votes.
+    `there` marks what a trace came by."""
 
     ladder: tuple[int, ...]
     margin: Numbers
@@ -54,7 +55,9 @@ class Table:
     def of(cls, traces: Sequence[Trace], ladder: Sequence[int]) -> Table:
         import numpy as np
 
-        shape = len(traces), len(ladder) + 3
+        both = len(ladder) + 2
+        places = {"lead": both - 1, "both": both, "votes": both + 1}
+        shape = len(traces), both + 1 + any(trace.votes[1:] for trace in traces)
         table = cls(
             tuple(ladder),
             margin=np.zeros(shape),
@@ -65,7 +68,7 @@ class Table:
         )
         for row, trace in enumerate(traces):
             for point in trace.route(ladder):
-                at = point.at if isinstance(point.at, int) else -2 if point.at == "lead" else -1
+                at = point.at if isinstance(point.at, int) else places[point.at]
                 table.margin[row, at] = abs(point.margin)
                 table.agree[row, at] = point.agree
                 table.right[row, at] = trace.right(point.margin)
@@ -75,6 +78,15 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.margin)
+
+    @property
+    def both(self) -> int:
+        """The place of both whole chains: what others are measured against."""
+        return len(self.ladder) + 2
+
+    @property
+    def last(self) -> int:
+        return int(self.margin.shape[1]) - 1
 
     def part(self, rows: NDArray[np.int_] | slice) -> Table:
         return Table(
@@ -103,11 +115,11 @@ def play(table: Table, policy: Policy | None) -> Played:
     """Replay: stop at the first checkpoint whose rule says so, or at the end of both chains."""
     import numpy as np
 
-    last = table.margin.shape[1] - 1
+    last = table.last
     stopped = np.full(len(table), last)
     going = np.ones(len(table), dtype=bool)
     looks = np.zeros(len(table))
-    for place, rule in enumerate(_rules(policy, last)):
+    for place, rule in enumerate(_rules(policy, table)):
         if not rule.looks:
             continue
         here = going & table.there[:, place]
@@ -121,8 +133,11 @@ def play(table: Table, policy: Policy | None) -> Played:
     return Played(stopped, table.right[rows, stopped], table.tokens[rows, stopped], looks)
 
 
-def _rules(policy: Policy | None, places: int) -> tuple[Rule, ...]:
-    return () if policy is None else (*policy.rules, policy.lead)[:places]
+def _rules(policy: Policy | None, table: Table) -> tuple[Rule, ...]:
+    """One for each place but the last; without a policy, both chains are whole and no more."""
+    if policy is None:
+        return (*[NEVER] * table.both, ALWAYS)[: table.last]
+    return (*policy.rules, policy.lead, policy.both)[: table.last]
 
 
 def fit_curve(margins: Numbers, rights: Flags) -> Curve:
@@ -153,7 +168,7 @@ def fit_stages(table: Table) -> tuple[Stage, ...]:
     """The curves of every place of the table."""
     stages = []
     end = table.ladder[-1] if table.ladder else 0
-    for place, tokens in enumerate((0, *table.ladder, end, end)):
+    for place, tokens in enumerate((0, *table.ladder, end, end, end)[: table.last + 1]):
         here = table.there[:, place]
         curves = []
         for agree in (True, False):
@@ -194,8 +209,8 @@ def best_policy(
     """
     import numpy as np
 
-    last = table.margin.shape[1] - 1
-    rules = [Rule() for _ in range(last)]
+    last = table.last
+    rules = [NEVER] * last
     worth = chance[:, last] - price * table.tokens[:, last]
     for place in range(last - 1, -1, -1):
         here = table.there[:, place]
@@ -214,7 +229,13 @@ def best_policy(
         at = np.where(table.agree[:, place], rule.agree, rule.differ)
         stops = here & (table.margin[:, place] >= at)
         worth = np.where(stops, now, np.where(here, on, worth))
-    policy = Policy(price=price, rules=tuple(rules[:-1]), lead=rules[-1])
+    lead = table.both - 1
+    policy = Policy(
+        price=price,
+        rules=tuple(rules[:lead]),
+        lead=rules[lead],
+        both=rules[table.both] if last > table.both else ALWAYS,
+    )
     return policy, float(worth.mean())
 
 
@@ -236,11 +257,10 @@ def fit_policy(
     table: Table, chance: Numbers, price: float, look_tokens: float = LOOK_TOKENS
 ) -> Policy:
     """The best policy, with the checkpoints that do not pay passed over one by one."""
-    last = table.margin.shape[1] - 1
-    best, most = best_policy(table, chance, price, range(last), look_tokens)
+    best, most = best_policy(table, chance, price, range(table.last), look_tokens)
     while True:
-        rules = (*best.rules, best.lead)
-        looks = [place for place in range(last) if rules[place].looks]
+        rules = _rules(best, table)
+        looks = [place for place in range(table.last) if rules[place].looks]
         tried = [
             best_policy(table, chance, price, [p for p in looks if p != without], look_tokens)
             for without in looks
@@ -256,12 +276,12 @@ def fit_stopper(table: Table, source: str, prices: Sequence[float] = PRICES) -> 
     stages = fit_stages(table)
     chance = probabilities(table, stages)
     policies = [fit_policy(table, chance, price) for price in prices]
-    *ladder, lead, both = stages
     return Stopper(
         source=source,
-        stages=tuple(ladder),
-        lead=lead,
-        both=both,
+        stages=stages[: table.both - 1],
+        lead=stages[table.both - 1],
+        both=stages[table.both],
+        votes=stages[table.last] if table.last > table.both else None,
         policies=tuple(policies),
         chosen=None,
     )
@@ -280,7 +300,7 @@ def certify(
     table: of traces that `stopper` was not fitted on. bond: the certificate's hashes. Where no
     price is proved, none is chosen and whole chains are thought.
     """
-    whole = table.right[:, -1]
+    whole = table.right[:, table.both]
     counts = []
     for policy in stopper.policies:
         right = play(table, policy).right
@@ -310,8 +330,8 @@ def _expected(table: Table, played: Played) -> Expected:
     from scipy.stats import beta
 
     n = len(table)
-    apart = int((played.right != table.right[:, -1]).sum())
-    spent = played.tokens / np.maximum(1.0, table.tokens[:, -1])
+    apart = int((played.right != table.right[:, table.both]).sum())
+    spent = played.tokens / np.maximum(1.0, table.tokens[:, table.both])
     doubt = Z95 * float(spent.std()) / n**0.5
     return Expected(
         apart=float(beta.ppf(0.975, apart + 1, n - apart)) if apart < n else 1.0,
@@ -327,6 +347,7 @@ def calibrated(
     epsilon: float = 0.01,
     delta: float = 0.1,
     temperature: float = 0.0,
+    vote_temperature: float = VOTE_TEMPERATURE,
 ) -> Stopper:
     """Fit on every other trace, certify on the rest. temperature: of the chains.
 
@@ -335,11 +356,21 @@ def calibrated(
     """
     table = Table.of(traces, ladder)
     own = any(trace.own for trace in traces)
-    report = None if own else productivity(traces, ladder)  # its own verdict is always its own
     few = len(traces) < FEWEST
+    # Not on the half that certifies: the policy hangs on what this finds. Without labels there is
+    # nothing to find, its own verdict being always its own.
+    report = None if own else productivity(traces if few else traces[::2], ladder)
     fitted = table if few else table.part(slice(0, None, 2))
     stopper = fit_stopper(fitted, source, ()) if few else fit_stopper(fitted, source)
-    stopper = stopper.model_copy(update={"temperature": temperature, "productivity": report})
+    most_votes = max(len(trace.votes) for trace in traces)
+    stopper = stopper.model_copy(
+        update={
+            "temperature": temperature,
+            "vote_temperature": vote_temperature,
+            "most_votes": most_votes,
+            "productivity": report,
+        }
+    )
     if not stopper.thinks:
         stopper = stopper.model_copy(update={"policies": (AT_ONCE,)})
     if not few:

@@ -62,9 +62,11 @@ class Thought:
         responses: Sequence[str],
         heat: float,
         whole: str | None = None,
+        vote: int = 0,
     ) -> None:
-        """whole: ask for one whole reply, with this behind the question; the assistant's turn is
-        then not begun for it. Where it is not empty it asks for an answer without thought."""
+        """vote: which of several chains on the same question this is. whole: ask for one whole
+        reply, with this behind the question; the assistant's turn is then not begun for it. Where
+        it is not empty it asks for an answer without thought."""
         self.engine, self.style, self.size = engine, style, len(responses)
         engine.card.refuse_unreadable(prompt, *responses)
         rendered = style.render(prompt, responses, engine.control)
@@ -74,7 +76,8 @@ class Thought:
             rendered = replace(rendered, messages=(*before, last), opening="")
         self.defanged = rendered.defanged
         self.opening = rendered.opening
-        seed = int.from_bytes(hashlib.sha256(repr(rendered).encode()).digest()[:7], "big")
+        which = repr(rendered) if vote == 0 else repr((rendered, vote))
+        seed = int.from_bytes(hashlib.sha256(which.encode()).digest()[:7], "big")
         self.chain: Chain = engine.start(rendered, Sampling(temperature=heat, seed=seed))
         self.probe_tokens = 0
         self.at_once = bool(whole)
@@ -155,14 +158,17 @@ class ChainPair:
         pair: Pair,
         temperature: float = 0.0,
         whole: str | None = None,
+        vote: int = 0,
     ) -> None:
         prompt = prompt_text(pair.prompt)
         self.engine = engine
         first, second = (hashlib.sha256(text.encode()).digest() for text in pair.responses)
         self.lead: Order = "ab" if first < second else "ba"
         self.thoughts: dict[Order, Thought] = {
-            "ab": Thought(engine, style, prompt, pair.responses, temperature, whole),
-            "ba": Thought(engine, style, prompt, pair.swapped().responses, temperature, whole),
+            "ab": Thought(engine, style, prompt, pair.responses, temperature, whole, vote),
+            "ba": Thought(
+                engine, style, prompt, pair.swapped().responses, temperature, whole, vote
+            ),
         }
 
     @property

@@ -64,22 +64,25 @@ class Rule(Frozen):
         return abs(margin) >= (self.agree if agree else self.differ)
 
 
+NEVER, ALWAYS = Rule(), Rule(agree=0.0, differ=0.0)
+
+
 class Policy(Frozen):
     """A rule for each checkpoint: the best there is at one price of thought."""
 
     price: float = Field(ge=0.0, description="accuracy that a token must bring, as a share")
     rules: tuple[Rule, ...] = Field(description="by the checkpoint's number, the prompt's first")
     lead: Rule = Field(description="for a leading chain that has closed by itself")
+    both: Rule = Field(ALWAYS, description="for both whole chains; who goes on takes votes")
 
     def rule(self, at: At) -> Rule:
         """The rule for checkpoint `at`; the last one stands in beyond the ladder."""
         if isinstance(at, int):
             return self.rules[min(at, len(self.rules) - 1)]
-        return self.lead if at == "lead" else NEVER
+        return {"lead": self.lead, "both": self.both, "votes": ALWAYS}[at]
 
 
-NEVER = Rule()
-AT_ONCE = Policy(price=1.0, rules=(Rule(agree=0.0, differ=0.0),), lead=NEVER)
+AT_ONCE = Policy(price=1.0, rules=(ALWAYS,), lead=ALWAYS)
 """no thought at all, for a judge that does not get better by it"""
 
 
@@ -91,6 +94,9 @@ class Stopper(Frozen):
     stages: tuple[Stage, ...]
     lead: Stage = Field(description="for a leading chain that has closed by itself")
     both: Stage = Field(description="for both whole chains")
+    votes: Stage | None = Field(None, description="for all the votes that the test asked for")
+    most_votes: int = Field(1, description="pairs of chains in all, at most")
+    vote_temperature: float = Field(0.0, description="of the chains after the first pair")
     policies: tuple[Policy, ...] = Field(description="by rising price")
     chosen: int | None = Field(description="the policy it stops by; none: it thinks whole chains")
     certificate: Certificate | None = None
@@ -126,7 +132,9 @@ class Stopper(Frozen):
         """The stage for checkpoint `at`; the last one stands in beyond the ladder."""
         if isinstance(at, int):
             return self.stages[min(at, len(self.stages) - 1)]
-        return self.lead if at == "lead" else self.both
+        if at == "lead":
+            return self.lead
+        return self.votes if at == "votes" and self.votes is not None else self.both
 
     def probability(self, at: At, margin: float, agree: bool) -> float:
         """That the verdict read at checkpoint `at` is right; 0.5 to 1."""

@@ -18,7 +18,10 @@ from rrm.chain import ORDERS, ChainPair, Order
 from rrm.engine import Engine
 from rrm.style import Style
 from rrm.types import At, Frozen, Pair
+from rrm.votes import Ballot
 
+VOTE_TEMPERATURE = 0.7
+"""of chains after the first, which would say the same again if nothing were drawn"""
 DIGITS = 5
 """of what is kept of a margin or a mass"""
 
@@ -81,8 +84,24 @@ class Trace(Frozen):
             points.append(self._point(stage, lead.place(goal), 0))
         end = len(lead.tokens) - 1
         points.append(self._point("lead" if lead.closed else len(ladder), end, 0))
-        points.append(self._point("both", end, len(other.tokens) - 1))
+        both = self._point("both", end, len(other.tokens) - 1)
+        points.append(both)
+        if self.votes[1:]:
+            points.append(self._voted(both))
         return tuple(points)
+
+    def _voted(self, both: Point) -> Point:
+        """After as many votes as the sequential test asks for."""
+        ballot = Ballot.taken([(one.margins[-1], two.margins[-1]) for one, two in self.votes])
+        more = self.votes[1 : len(ballot.votes)]
+        margins = ballot.margins
+        return Point(
+            at="votes",
+            tokens=both.tokens + sum(one.length + two.length for one, two in more),
+            margin=sum(margins) / 2,
+            agree=margins[0] * margins[1] > 0,
+            mass=min([both.mass, *(chain.masses[-1] for pair in more for chain in pair)]),
+        )
 
     def in_step(self, tokens: int) -> Point:
         """The verdict when each order may think for `tokens`."""
@@ -120,10 +139,13 @@ async def trace(
     ladder: Sequence[int],
     temperature: float = 0.0,
     group: str | None = None,
+    votes: int = 1,
+    vote_temperature: float = VOTE_TEMPERATURE,
 ) -> Trace:
     """Think `pair` through, up to the last checkpoint of `ladder`, and read it at each.
 
-    label: none takes the judge's own, from its whole chains.
+    label: none takes the judge's own, from its whole chains. votes: pairs of whole chains in all,
+    those after the first at `vote_temperature` and read at their ends.
 
     Raises RefusedText for text that the model cannot take, EngineError if the engine fails.
     """
@@ -146,8 +168,28 @@ async def trace(
         lead=chains.lead,
         group=group,
         prompt_tokens=(lengths[0], lengths[1]),
-        votes=((first, second),),
+        votes=(
+            (first, second),
+            *[
+                await _vote(engine, style, pair, ladder[-1], vote_temperature, vote)
+                for vote in range(1, votes)
+            ],
+        ),
     )
+
+
+async def _vote(
+    engine: Engine, style: Style, pair: Pair, limit: int, temperature: float, vote: int
+) -> tuple[TracedChain, TracedChain]:
+    chains = ChainPair(engine, style, pair, temperature, vote=vote)
+    await chains.grow(limit)
+    reading = await chains.read()
+    made = []
+    for order, margin, mass in zip(ORDERS, reading.margins, reading.masses, strict=True):
+        reader = _Reader()
+        reader.add(chains.thoughts[order].thinking_tokens, margin, mass)
+        made.append(reader.chain(not chains.thoughts[order].forced))
+    return made[0], made[1]
 
 
 class _Reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -53,6 +54,12 @@ class Pair(Frozen):
     def responses(self) -> tuple[str, str]:
         return (self.response_a, self.response_b)
 
+    @property
+    def digest(self) -> str:
+        """sha256 of the texts, in hexadecimal; the swapped pair has the same."""
+        texts = (prompt_text(self.prompt), *sorted(self.responses))
+        return hashlib.sha256(repr(texts).encode()).hexdigest()
+
 
 class Candidates(Frozen):
     """A prompt and one or more responses to it."""
@@ -77,9 +84,9 @@ class Usage(Frozen):
         )
 
 
-At = int | Literal["lead", "both"]
+At = int | Literal["lead", "both", "votes"]
 """which checkpoint: its number on the ladder, the prompt alone being 0; or the leading chain, or
-both, have closed by themselves"""
+both, have closed by themselves; or more pairs of chains have voted"""
 
 
 class Checkpoint(Frozen):
@@ -87,7 +94,7 @@ class Checkpoint(Frozen):
 
     at: At = Field(
         description="its number on the ladder, the prompt alone being 0; or lead, or both, have "
-        "closed by themselves"
+        "closed by themselves; or votes were taken"
     )
     thinking_tokens: int = Field(description="generated so far, both orders together")
     margin: float = Field(description="order-averaged verdict margin; positive prefers a")
@@ -113,6 +120,8 @@ class StopReason(StrEnum):
     """thought was measured not to help this judge, so it read the prompt alone"""
     ENDED = "chains_ended"
     """both chains closed by themselves"""
+    VOTED = "voted"
+    """whole chains left it open, so more pairs of chains voted"""
     BUDGET = "token_limit"
     """the chains reached the token limit and were closed there"""
     NO_THOUGHT = "no_thought_asked"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from judges.pairwise import Asked
+from judges.asked import Asked
 from rrm.engine import RefusedText
 from rrm.types import Pair, Provenance, Unscored, Usage, Verdict
 from serving.client import AsyncClient

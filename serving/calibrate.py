@@ -36,6 +36,18 @@ AT_ONCE = 64
 """pairs thought through at once"""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """How much may be lost, with what probability the proof may be wrong, and of what."""
+
+    epsilon: float
+    delta: float
+    own: bool = False
+    """of agreement with the judge's own whole chains, not of accuracy: no labels are needed"""
+    votes: int = 1
+    """pairs of chains in all that a verdict may take"""
+
+
 class TraceLine(Finished):
     """One row with its trace, or why there is none."""
 
@@ -48,9 +60,8 @@ class Tracing:
 
     kind = TraceLine
 
-    def __init__(self, registry: Registry, style: Style, own: bool) -> None:
-        """own: what the whole chains say stands for the label."""
-        self.registry, self.style, self.own = registry, style, own
+    def __init__(self, registry: Registry, style: Style, asked: Asked) -> None:
+        self.registry, self.style, self.asked = registry, style, asked
 
     async def identify(self) -> dict[str, Any]:
         registry = self.registry
@@ -63,16 +74,17 @@ class Tracing:
             "temperature": registry.temperature,
             "engine": registry.settings.engine,
             "dtype": registry.settings.dtype,
-            **({"labels": "its own"} if self.own else {}),
+            **({"labels": "its own"} if self.asked.own else {}),
+            **({"votes": self.asked.votes} if self.asked.votes > 1 else {}),
         }
 
     async def line(self, row: Row, key: str) -> TraceLine:
         """Raises SettingsError if the engine fails: traces that lack the hardest pairs mislead."""
         fault, found = row.fault, None
         label: Literal["a", "b"] | None = None
-        if not self.own and (row.label == "a" or row.label == "b"):
+        if not self.asked.own and (row.label == "a" or row.label == "b"):
             label = row.label
-        if row.pair is not None and label is None and not self.own:
+        if row.pair is not None and label is None and not self.asked.own:
             fault = "no label: give a or b"
         elif row.pair is not None:
             registry = self.registry
@@ -85,22 +97,13 @@ class Tracing:
                     registry.ladder,
                     registry.temperature,
                     row.group,
+                    self.asked.votes,
                 )
             except RefusedText as refusal:
                 fault = str(refusal)
             except EngineError as failure:
                 raise SettingsError(f"row {row.index + 1}: {failure}; start again") from None
         return TraceLine(index=row.index, id=row.id, key=key, trace=found, fault=fault)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How much may be lost, with what probability the proof may be wrong, and of what."""
-
-    epsilon: float
-    delta: float
-    own: bool = False
-    """of agreement with the judge's own whole chains, not of accuracy: no labels are needed"""
 
 
 def calibrate(
@@ -122,7 +125,7 @@ def calibrate(
         style = registry.style(registry.default)
         ladder, heat, name = registry.ladder, registry.temperature, registry.engine.card.name
         with TraceProgress(console, len(dataset.rows)) as progress:
-            run = Run(dataset, traces, Tracing(registry, style, asked.own), AT_ONCE, progress.told)
+            run = Run(dataset, traces, Tracing(registry, style, asked), AT_ONCE, progress.told)
             asyncio.run(run.go())
     finally:
         registry.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec
 import typer
 from rich.console import Console
 
-from judges.pairwise import Asked
+from judges.asked import Asked
 from rrm.engine import RefusedText
 from rrm.style import StyleMismatch
 from rrm.types import Effort, Pair, Unscored
@@ -289,6 +289,9 @@ def calibrate(
     self_agreement: Annotated[
         bool, typer.Option(help="Prove agreement with its own whole chains: needs no labels.")
     ] = False,
+    votes: Annotated[
+        int, typer.Option(min=1, max=16, help="Pairs of chains that a verdict may take in all.")
+    ] = 1,
 ) -> None:
     """Find out when thinking on is worth it, and prove what stopping early costs.
 
@@ -313,7 +316,9 @@ def calibrate(
     dataset = read_dataset(data, as_columns(columns))
     kept = traces or data.with_name(f"{data.name}.{settings.style or 'default'}.traces.jsonl")
     made = out or settings.stopper or default_out(settings)
-    stopper = run(console, settings, dataset, kept, made, Proof(epsilon, delta, self_agreement))
+    stopper = run(
+        console, settings, dataset, kept, made, Proof(epsilon, delta, self_agreement, votes)
+    )
     console.print(f"traces: {kept}; thresholds: {made}", soft_wrap=True)
     if stopper.certificate is None:
         raise typer.Exit(UNSCORED_EXIT)

@@ -14,7 +14,7 @@ import httpx2
 import stamina
 from pydantic import TypeAdapter, ValidationError
 
-from judges.pairwise import Asked, Watch
+from judges.asked import Asked, Watch
 from rrm.chain import ChainText
 from rrm.engine import RefusedText
 from rrm.types import Candidates, Checkpoint, Outcome, Pair, Score, ScoreOutcome, Unscored, Verdict

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from judges.pairwise import Asked
+from judges.asked import Asked
 from rrm.types import Pair, Verdict
 from serving.client import Client
 from serving.process import ServiceProcess

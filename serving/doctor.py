@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from judges.asked import READABLE_MASS, REPLY_TOKENS
+from judges.judgement import direction
 from judges.nano import data
-from judges.pairwise import READABLE_MASS, REPLY_TOKENS, direction
 from rrm.chain import ChainPair, PairReading
 from rrm.parse import Unread
 from rrm.types import Pair, Side

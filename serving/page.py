@@ -91,7 +91,8 @@ def _frontier(
 
 def _reliability(stopper: Stopper, table: Table) -> str:
     """Where it stops: what it says and how often it is right."""
-    stages = (*stopper.stages, stopper.lead, stopper.both)
+    stages = [*stopper.stages, stopper.lead, stopper.both]
+    stages += [stopper.votes] if stopper.votes else []
     place = play(table, stopper.policy).place
     rows = np.arange(len(table))
     said = probabilities(table, stages)[rows, place]

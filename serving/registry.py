@@ -7,11 +7,12 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from judges.asked import LADDER
 from judges.contract import Contract, ContractError, Rewording, read_prompt_file
 from judges.families import styles_of
 from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
-from judges.pairwise import LADDER, PairwiseJudge
+from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.scores import ScoreStyle
 from rrm.audit import Auditor
@@ -233,7 +234,6 @@ class Registry:
                 self.ladder,
                 self.temperature,
                 self._auditor(stopper),
-                self.settings.audit_share,
             )
         return self._pairwise[name]
 
@@ -242,7 +242,8 @@ class Registry:
             return None
         if stopper.expected is None or self.settings.audit_share == 0:
             return None
-        return Auditor(stopper.expected, stopper.certificate.delta)
+        share = self.settings.audit_share
+        return Auditor(stopper.expected, stopper.certificate.delta, share)
 
     def pointwise(self, style: str | None) -> PointwiseJudge:
         """The judge of single responses. Raises StyleMismatch."""

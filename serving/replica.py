@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from judges.pairwise import Asked, Event
+from judges.asked import Asked, Event
 from rrm.chain import ChainText
 from rrm.engine import RefusedText
 from rrm.style import StyleMismatch

@@ -13,6 +13,7 @@ WHY = {
     StopReason.MARGIN: "the margin was wide enough",
     StopReason.UNPRODUCTIVE: "thought does not help this judge, by its calibration",
     StopReason.ENDED: "both chains closed by themselves",
+    StopReason.VOTED: "both chains left it open, so more of them voted",
     StopReason.BUDGET: "the token limit was reached, so the chains were closed",
     StopReason.NO_THOUGHT: "no thought was asked for",
     StopReason.DEADLINE: "its time was up, so the last checkpoint decided",
@@ -65,6 +66,8 @@ def thought(outcome: Verdict) -> str:
         return f"none; {outcome.usage.probe_tokens} tokens probed"
     spent = [order.thinking_tokens for order in outcome.orders if order.thinking_tokens]
     how = " + ".join(map(str, spent)) + ", one chain an order" if spent[1:] else "one order's chain"
+    voted = outcome.usage.thinking_tokens - sum(spent)
+    how += f"; then {voted} in votes" if voted else ""
     return (
         f"{outcome.usage.thinking_tokens} tokens ({how}); "
         f"{outcome.usage.probe_tokens} tokens probed"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from judges.pairwise import Asked
+from judges.asked import Asked
 from judges.tournament import PairJudge, Ranking, rank
 from rrm.types import Effort, Message, Prompt
 from serving.client import AsyncClient, ServiceError

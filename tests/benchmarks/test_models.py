@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from judges import rrm
+from judges.asked import Asked
 from judges.contracts import PROMETHEUS, THINK_RM_SCALE
-from judges.pairwise import Asked, PairwiseJudge
+from judges.pairwise import PairwiseJudge
 from rrm.engine import Engine, EngineOptions, Growth, Question, plan_labels
 from rrm.engines import open_engine
 from rrm.engines.transformers import TransformersEngine

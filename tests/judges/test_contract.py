@@ -10,11 +10,12 @@ import pytest
 from inline_snapshot import snapshot
 
 from judges import rm_r1
+from judges.asked import Asked
 from judges.contract import Contract, ContractError, Rewording, read_contract, read_prompt_file
 from judges.contracts import CONTRACTS
 from judges.families import styles_of
 from judges.labels import LabelStyle
-from judges.pairwise import Asked, PairwiseJudge
+from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from rrm.engine import Chain, Engine
 from rrm.engines.scripted import ScriptedEngine

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from judges import grm, rm_r1, rrm
+from judges.asked import Asked
 from judges.labels import LabelStyle
 from judges.nano import STOPPER, data
 from judges.nano.pairs import pair_of
-from judges.pairwise import Asked, PairwiseJudge
+from judges.pairwise import PairwiseJudge
 from judges.scores import ScoreStyle
 from rrm.audit import Auditor, Expected
 from rrm.chain import ChainText, Thought
@@ -162,10 +163,47 @@ def test_a_judge_that_thought_does_not_help_reads_the_prompt_alone() -> None:
     assert verdict(scripted(prefers_good(0.1), [LONG], stopper), asked=Asked("full")).path
 
 
+def voting(probe: object, texts: list[str], most: int = 4) -> PairwiseJudge:
+    """Stops nowhere before whole chains, and there from a margin of 3 on."""
+    never = Policy(price=0.001, rules=(Rule(),), lead=Rule(), both=Rule(agree=3.0))
+    stopper = at(1.5).model_copy(update={"policies": (never,), "most_votes": most})
+    return scripted(probe, texts, stopper)
+
+
+def test_chains_that_leave_it_open_are_followed_by_votes() -> None:
+    tokens = len("x" * 12 + "</think>")
+    found = verdict(voting(prefers_good(0.1), ["x" * 12 + "</think>"]))
+    # Both orders agree in each pair of chains; two pairs are enough for the test.
+    assert [(point.at, point.thinking_tokens) for point in found.path] == [
+        (0, 0),
+        ("both", 2 * tokens),
+        ("votes", 4 * tokens),
+    ]
+    assert (found.reason, found.preferred) == (StopReason.VOTED, "a")
+    assert found.usage.thinking_tokens == 4 * tokens
+    assert found.margin == pytest.approx(0.1 * tokens, rel=1e-3)
+
+
+def test_a_wide_margin_needs_no_votes_and_a_cap_has_none() -> None:
+    long = voting(prefers_good(0.1), ["x" * 40 + "</think>"])
+    assert verdict(long).reason is StopReason.ENDED
+    short = voting(prefers_good(0.1), ["x" * 12 + "</think>"])
+    assert verdict(short, asked=Asked(max_thinking_tokens=100)).reason is StopReason.ENDED
+    assert verdict(short, asked=Asked("full")).reason is StopReason.ENDED
+
+
+def test_votes_that_contradict_go_on_to_the_last() -> None:
+    tokens = len("x" * 12 + "</think>")
+    found = verdict(voting(always_first, ["x" * 12 + "</think>"], most=3))
+    assert found.reason is StopReason.VOTED
+    assert found.usage.thinking_tokens == 3 * 2 * tokens
+    assert found.preferred == "tie"
+
+
 def audited(probe: object, share: float = 1.0) -> PairwiseJudge:
     made = scripted(probe, [LONG], at(1.5))
-    watch = Auditor(Expected(apart=0.05, spent=0.5), delta=0.1)
-    return PairwiseJudge(made.engine, made.style, made.stopper, made.ladder, 0.0, watch, share)
+    watch = Auditor(Expected(apart=0.05, spent=0.5), delta=0.1, share=share)
+    return PairwiseJudge(made.engine, made.style, made.stopper, made.ladder, 0.0, watch)
 
 
 def test_an_audited_pair_is_thought_through_and_says_where_it_would_have_stopped() -> None:
@@ -177,7 +215,23 @@ def test_an_audited_pair_is_thought_through_and_says_where_it_would_have_stopped
     assert judge.auditor.audited == 1
     for asked in (Asked("full"), Asked("none"), Asked(max_thinking_tokens=40)):
         verdict(judge, asked=asked)
+    verdict(judge)  # asked again it gets the same answer, and says nothing new
     assert judge.auditor.audited == 1
+
+
+def test_an_audit_that_has_no_time_costs_nobody_a_verdict() -> None:
+    def stalls(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+        if len(chain.ids) >= 32:  # from here on no call ends
+            assert isinstance(judge.engine, ScriptedEngine)
+            judge.engine.delay = math.inf
+        return prefers_good(0.1)(chain, suffix, labels)
+
+    judge = audited(stalls)
+    found = verdict(judge, asked=Asked(seconds=0.3))
+    assert (found.reason, found.preferred) == (StopReason.MARGIN, "a")
+    assert found.usage.thinking_tokens == 32
+    assert judge.auditor is not None
+    assert judge.auditor.audited == 0
 
 
 def test_pairs_are_drawn_for_audit_by_their_texts() -> None:
@@ -193,8 +247,8 @@ def test_early_verdicts_that_the_whole_chains_take_back_revoke_the_certificate()
         return prefers_good(-0.1 if len(chain.ids) > 40 else 0.1)(chain, suffix, labels)
 
     judge = audited(turns)
-    for _ in range(3):
-        verdict(judge)
+    for number in range(3):
+        verdict(judge, Pair(prompt=str(number), response_a="good", response_b="bad"))
     assert judge.revoked is not None
     assert "differ from whole chains" in judge.revoked
     later = verdict(judge)

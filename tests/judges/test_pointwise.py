@@ -6,8 +6,8 @@ import random
 import pytest
 
 from judges import grm, rrm
+from judges.asked import Asked
 from judges.nano import data
-from judges.pairwise import Asked
 from judges.pointwise import PointwiseJudge
 from rrm.engine import Engine, EngineError
 from rrm.engines.scripted import ScriptedEngine

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from judges import rrm
+from judges.asked import Asked
 from judges.nano import STOPPER
-from judges.pairwise import Asked, PairwiseJudge
+from judges.pairwise import PairwiseJudge
 from judges.tournament import PRIOR, bradley_terry, rank, ring_and_chords
 from rrm.engine import Engine, EngineError
 from rrm.engines.scripted import ScriptedEngine

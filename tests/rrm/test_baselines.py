@@ -14,9 +14,10 @@ from rrm.baselines import (
     stable_exit,
     two_level_gate,
     uniform,
+    uniform_votes,
 )
 from rrm.calibration import Table, calibrated
-from tests.rrm.test_calibration import BOND, LADDER, simulated
+from tests.rrm.test_calibration import BOND, LADDER, chain, simulated
 
 ROUTE = Route(
     margin=np.array([[3.0, 1.0, 2.0], [-0.5, 1.0, 2.0], [-2.0, -2.0, 4.0], [-1.0, -1.0, 0.0]]),
@@ -36,6 +37,16 @@ def test_a_uniform_budget_stops_everybody_at_one_place() -> None:
     assert [set(point.tokens) for point in points] == [{0}, {10}, {20}]
     assert right(points[0]) == [1, 0, 0, 0]
     assert right(points[2]) == [1, 1, 1, 0.5]  # a tie is half right
+
+
+def test_uniform_votes_add_up_chains_and_margins() -> None:
+    [trace] = simulated(1, 1)
+    sign = 1 if trace.label == "a" else -1
+    wrong = chain([0.0, -30.0 * sign])
+    voted = trace.model_copy(update={"votes": (*trace.votes, (wrong, wrong))})
+    points = uniform_votes([voted])
+    assert [list(point.right) for point in points] == [[1], [0]]
+    assert [list(point.tokens) for point in points] == [[32], [32 + 16]]
 
 
 def test_a_gate_thinks_for_narrow_margins_only() -> None:

@@ -221,6 +221,32 @@ def test_without_labels_agreement_with_itself_is_certified() -> None:
     assert found.productivity is None
 
 
+def test_votes_are_taken_where_they_pay() -> None:
+    """Whole chains are a coin flip with a narrow margin, or sure; votes tell the former."""
+    rng = random.Random(3)
+    traces = []
+    for trace in simulated(4, 3000):
+        sign = 1 if trace.label == "a" else -1
+        open_ = rng.random() < 0.3
+        size = 0.1 * rng.choice((1, -1)) if open_ else 8.0
+        last = [
+            one.model_copy(update={"margins": (*one.margins[:-1], size * sign)})
+            for one in trace.votes[0]
+        ]
+        more = [chain([0.0, 0.0, 0.0, 8.0 * sign]) for _ in range(2)]
+        traces.append(trace.model_copy(update={"votes": ((last[0], last[1]), (more[0], more[1]))}))
+    made = Table.of(traces, LADDER)
+    assert (made.both, made.last) == (4, 5)
+    policy = fit_policy(made, probabilities(made, fit_stages(made)), price=1e-4)
+    assert not policy.both.stops(0.1, agree=True)
+    found = play(made, policy)
+    assert found.right.mean() > play(made, None).right.mean() + 0.1
+    assert 0.2 < (found.place == made.last).mean() < 0.4
+    assert set(play(made, None).tokens) == set(made.tokens[:, made.both])
+    dear = fit_policy(made, probabilities(made, fit_stages(made)), price=0.9)
+    assert dear.rules[0].stops(0.0, agree=True)
+
+
 def test_fewer_labels_tell_only_whether_thought_helps() -> None:
     found = calibrated(simulated(1, FEWEST - 1), LADDER, "s", BOND)
     assert (found.policies, found.policy) == ((), None)

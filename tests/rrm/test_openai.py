@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from judges import grm, rm_r1, rrm
+from judges.asked import Asked
 from judges.nano import WEIGHTS
-from judges.pairwise import Asked, PairwiseJudge
+from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from rrm.engine import Engine, EngineError, EngineOptions, Growth, PromptTooLong, Question
 from rrm.engines import open_engine

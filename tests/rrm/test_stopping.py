@@ -82,7 +82,7 @@ def test_each_checkpoint_has_its_own_rule() -> None:
     assert found.rule(1).stops(-2.0, agree=True)
     assert found.rule(7).stops(2.0, agree=True)  # beyond the ladder: the last one
     assert found.rule("lead").stops(0.1, agree=True)
-    assert not found.rule("both").stops(99.0, agree=True)  # there is nothing left to stop
+    assert found.rule("both").stops(0.0, agree=False)  # no votes unless they were fitted
 
 
 def test_probability_is_of_the_side_preferred() -> None:

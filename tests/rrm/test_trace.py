@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import pytest
 
 from judges import rrm
+from judges.asked import Asked
 from judges.nano import data
 from judges.nano.pairs import pair_of
-from judges.pairwise import Asked, PairwiseJudge
+from judges.pairwise import PairwiseJudge
 from rrm.engine import Chain, Engine
 from rrm.engines.scripted import ScriptedEngine
 from rrm.stopping import Curve, Policy, Rule, Stage, Stopper
@@ -56,6 +57,25 @@ def test_without_a_label_the_whole_chains_give_one() -> None:
     found = asyncio.run(trace(engine, rrm.STYLE, PAIR, None, LADDER))
     assert found.own
     assert found.right(found.route(LADDER)[-1].margin) or found.route(LADDER)[-1].margin == 0
+
+
+def test_votes_are_whole_chains_of_their_own() -> None:
+    engine = ScriptedEngine(["x" * 10 + "</think>", "x" * 4 + "</think>"], leaning)
+    found = asyncio.run(trace(engine, rrm.STYLE, PAIR, "a", LADDER, votes=3))
+    assert len(found.votes) == 3
+    assert [chain.tokens for chain in found.votes[1]] == [(18,), (12,)]
+    point = found.route(LADDER)[-1]
+    assert point.at == "votes"
+    # The orders contradict, so the test asks for all there are.
+    assert point.tokens == sum(chain.length for pair in found.votes for chain in pair)
+
+
+def test_the_chains_of_a_vote_differ(nano: Engine) -> None:
+    [example] = examples(1, seed=8)
+    made = trace(nano, rrm.STYLE, pair_of(example), "a", nano.card.ladder, votes=4)
+    found = asyncio.run(made)
+    margins = {chain.margins[-1] for pair in found.votes[1:] for chain in pair}
+    assert len(margins) > 2
 
 
 def test_a_route_goes_through_the_leading_chain_first() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks.resume import killed
+from judges.asked import Asked
 from judges.nano.pairs import write_pairs
-from judges.pairwise import Asked, PairwiseJudge
+from judges.pairwise import PairwiseJudge
 from judges.rrm import STYLE
 from rrm.engine import EngineError, UnreadableText
 from rrm.engines.scripted import ScriptedEngine

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from judges.pairwise import Asked, Event
+from judges.asked import Asked, Event
 from rrm.chain import ChainText
 from rrm.engine import RefusedText
 from rrm.types import Candidates, Checkpoint, Pair, Score, Verdict

@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.faults import SAME, callers, drain, replicas, scripted
 from judges import grm, rrm
-from judges.pairwise import Asked, PairwiseJudge
+from judges.asked import Asked
+from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from rrm.engines import open_engine
 from rrm.types import Candidates, Effort, Pair, Unscored

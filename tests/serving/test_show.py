@@ -4,7 +4,7 @@ from rich.console import Console
 
 from rrm.types import Certificate, StopReason
 from serving.show import WHY, verdict_text
-from tests.judges.test_pairwise import LONG, at, prefers_good, scripted, verdict
+from tests.judges.test_pairwise import LONG, at, prefers_good, scripted, verdict, voting
 
 
 def shown(certificate: Certificate | None) -> str:
@@ -13,6 +13,13 @@ def shown(certificate: Certificate | None) -> str:
     with console.capture() as capture:
         console.print(verdict_text(verdict(scripted(prefers_good(0.1), [LONG], stopper))))
     return capture.get()
+
+
+def test_votes_are_told_apart() -> None:
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(verdict_text(verdict(voting(prefers_good(0.1), ["x" * 12 + "</think>"]))))
+    assert "80 tokens (20 + 20, one chain an order; then 40 in votes)" in capture.get()
 
 
 def test_every_reason_to_stop_has_words() -> None:

@@ -1,0 +1,39 @@
+"""What a caller may ask of a judge, and the limits that every judge keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rrm.chain import ChainText
+from rrm.types import Checkpoint, Effort
+
+LADDER = (64, 128, 256, 512, 1024, 2048, 4096)
+"""Checkpoints for a model that names none: thinking tokens of each chain."""
+READABLE_MASS = 0.5
+"""labels that hold less probability than this cannot be read by probe"""
+REPLY_TOKENS = 32
+"""how much a closed chain may write to state its verdict, where that has to be parsed"""
+AT_ONCE = "\n\nDo not think about it: reply at once, with nothing but the verdict in its form."
+"""how a judge that cannot be probed is asked for an answer without thought"""
+TIE = 1e-9
+"""a |margin| below this is no preference"""
+
+Event = ChainText | Checkpoint
+Watch = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a caller wants a pair judged.
+
+    max_thinking_tokens: for both orders together; None leaves it to the ladder. seconds: when they
+    are over, the last checkpoint decides; a judgement that has none is unscored.
+    """
+
+    effort: Effort = "adaptive"
+    max_thinking_tokens: int | None = None
+    return_chain: bool = False
+    seconds: float | None = None
+    trace: bool = False
+    """with effort full: read every checkpoint too, although nothing depends on it"""
