@@ -37,3 +37,8 @@ class Asked:
     seconds: float | None = None
     trace: bool = False
     """with effort full: read every checkpoint too, although nothing depends on it"""
+
+    @property
+    def plain(self) -> bool:
+        """Adaptive, and nothing but the stopper says when to stop."""
+        return self.effort == "adaptive" and self.max_thinking_tokens is None

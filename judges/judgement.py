@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from judges.asked import READABLE_MASS, REPLY_TOKENS, TIE, Asked, Watch
+from judges.purse import Purse
+from rrm.budget import Share
 from rrm.chain import ORDERS, ChainPair, Order, PairReading
 from rrm.parse import Choice, Reading, Scores, Unread
-from rrm.stopping import uncalibrated
+from rrm.stopping import AT_ONCE, uncalibrated
 from rrm.types import (
     At,
     Checkpoint,
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from judges.pairwise import PairwiseJudge
 
 
+SPENT = "nothing is left of the budget for all pairs; give more, or fewer pairs"
+
+
 class Judgement:
     """One pair on its way from question to outcome."""
 
@@ -40,10 +46,14 @@ class Judgement:
         chains: ChainPair,
         watch: Watch | None,
         began: float,
+        share: Share | None = None,
     ) -> None:
         self.judge, self.pair, self.asked = judge, pair, asked
         self.chains, self.watch, self.began = chains, watch, began
-        self.audited = judge.audits(pair, asked)
+        self.share = share
+        self.stopper = share.stopper if share else judge.stopper
+        self.policy = self.stopper.policy if self.stopper and not judge.revoked else None
+        self.audited = share is None and judge.audits(pair, asked)
         self.early: tuple[PairReading, At, int] | None = None
         """where an audited pair would have stopped: what was read, the checkpoint, tokens so far"""
         self.before = Usage()
@@ -55,19 +65,26 @@ class Judgement:
         if asked.max_thinking_tokens is not None:
             self.limit = min(self.limit, asked.max_thinking_tokens // 2)
         self.goals = [goal for goal in judge.ladder if goal < self.limit] + [self.limit]
+        self.purse = Purse(share, self.goals, watch)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it may take."""
+        left = self.share.budget.seconds_left if self.share else None
+        given = [seconds for seconds in (self.asked.seconds, left) if seconds is not None]
+        return min(given, default=None)
 
     async def run(self) -> Verdict | Unscored:
         """The prompt alone, then the leading order's thought, then the other's."""
         reading = None
+        if not await self.purse.open(self.chains, math.inf):
+            return self.unscored("budget", SPENT)
         if self._looks(0):
             reading = await self._checkpoint(0)
             if self.asked.effort == "none":
                 return self._decide(reading, 0, StopReason.NO_THOUGHT)
             if self._sure(reading, 0):
-                stopper = self.judge.stopper
-                thinks = stopper is None or stopper.thinks
-                reason = StopReason.MARGIN if thinks else StopReason.UNPRODUCTIVE
-                return self._decide(reading, 0, reason)
+                return self._decide(reading, 0, self._why_at_once())
         stepping = self._stepping()
         if stepping:
             decided = await self._step(stepping)
@@ -75,7 +92,8 @@ class Judgement:
                 return decided
         at: At = 0
         if self.limit > 0 or reading is None:
-            await self.chains.grow(self.limit, self.watch)
+            if not await self.purse.grow(self.chains, self.limit, self._bid):
+                return await self._cut()
             whole = self.chains.closed or self.limit == self.judge.ladder[-1]
             at = "both" if whole else len(self.goals) if self.chains.length else 0
             reading = await self._checkpoint(at)
@@ -95,7 +113,8 @@ class Judgement:
                 continue
             if goal == self.limit and not (self._looks("lead") or self._looks(stage)):
                 return None  # nobody looks before both chains are whole
-            await self.chains.grow(goal, self.watch, orders)
+            if not await self.purse.grow(self.chains, goal, self._bid, orders):
+                return await self._cut()
             if self.chains.ended or (goal == self.limit and orders == ORDERS):
                 return None  # nobody has anything left to say
             closed = len(growing) == 1 and not growing[0].forced
@@ -113,6 +132,8 @@ class Judgement:
         """For an engine that cannot be probed: an answer without thought, and a whole chain where
         the orders then disagree or say nothing."""
         effort = self.asked.effort
+        if not await self.purse.open(self.chains, math.inf):
+            return self.unscored("budget", SPENT)
         if effort != "full":
             sides = self._sides(await self.chains.reply(REPLY_TOKENS))
             agreed = not isinstance(sides, Unscored) and sides[0] * sides[1] > 0
@@ -121,12 +142,17 @@ class Judgement:
                     return sides
                 none = effort == "none" or not agreed
                 return self._written(sides, StopReason.NO_THOUGHT if none else StopReason.AGREED)
-            self.before = self.chains.usage()
             judge = self.judge
+            self.before = self.chains.usage()
             self.chains = ChainPair(
                 judge.engine, judge.style, self.pair, judge.temperature, whole=""
             )
-        sides = self._sides(await self.chains.reply(self.limit))
+            if not await self.purse.open(self.chains, 0.0):
+                return self.unscored("budget", SPENT)
+        replies = await self.purse.reply(self.chains, self.limit, 0.0)
+        if replies is None:
+            return self.unscored("budget", SPENT)
+        sides = self._sides(replies)
         if isinstance(sides, Unscored):
             return sides
         return self._written(sides, StopReason.PARSED)
@@ -141,7 +167,7 @@ class Judgement:
         if self.asked.effort == "full":
             return ORDERS if self.asked.trace else ()
         silent = self.last is not None and self.last[0].mass < READABLE_MASS
-        return () if self.judge.policy is None or silent else (self.chains.lead,)
+        return () if self.policy is None or silent else (self.chains.lead,)
 
     def _looks(self, at: At) -> bool:
         """Whether checkpoint `at` is read: only where somebody might stop, or to trace."""
@@ -149,16 +175,14 @@ class Judgement:
             return True
         if self.asked.effort == "full":
             return self.asked.trace
-        policy = self.judge.policy
-        return at == 0 or (policy is not None and policy.rule(at).looks)
+        return at == 0 or (self.policy is not None and self.policy.rule(at).looks)
 
     def _sure(self, reading: PairReading, at: At) -> bool:
-        policy = self.judge.policy
         sure = (
             self.asked.effort == "adaptive"
-            and policy is not None
+            and self.policy is not None
             and reading.mass >= READABLE_MASS
-            and policy.rule(at).stops(reading.margin, reading.agree)
+            and self.policy.rule(at).stops(reading.margin, reading.agree)
         )
         if sure and self.audited:
             self.early = self.early or (reading, at, self.chains.thinking_tokens)
@@ -167,34 +191,67 @@ class Judgement:
 
     def _votes(self, reading: PairReading) -> bool:
         """Whether whole chains leave it so open that more of them are worth their price."""
-        policy = self.judge.policy
         return (
-            self.asked.effort == "adaptive"
-            and self.asked.max_thinking_tokens is None
-            and policy is not None
+            self.asked.plain
+            and self.policy is not None
             and reading.mass >= READABLE_MASS
-            and not policy.both.stops(reading.margin, reading.agree)
+            and not self.policy.both.stops(reading.margin, reading.agree)
         )
 
     async def _vote(self, reading: PairReading) -> Verdict | Unscored:
         """Fresh pairs of chains, until the test has heard enough."""
-        judge, stopper = self.judge, self.judge.stopper
+        judge, stopper = self.judge, self.stopper
         most = stopper.most_votes if stopper else 1
         heat = stopper.vote_temperature if stopper else 0.0
         ballot = Ballot((reading.margins,))
-        masses = [reading.masses]
+        masses, reason = [reading.masses], StopReason.VOTED
         for vote in range(1, most):
             if ballot.decided:
                 break
             chains = ChainPair(judge.engine, judge.style, self.pair, heat, vote=vote)
-            await chains.grow(self.limit, self.watch)
-            one = await chains.read()
+            if not await self._whole(chains):
+                reason = StopReason.SPENT  # half a vote is none
+                self.before = self.before.plus(chains.usage())
+                break
+            one = await self.purse.read(chains)
             self.before = self.before.plus(chains.usage())
             ballot, masses = ballot.plus(one.margins), [*masses, one.masses]
         least = min(masses, key=min)
         found = PairReading(ballot.margins, least, reading.scores)
         self._point(found, "votes")
-        return self._decide(found, "votes", StopReason.VOTED)
+        return self._decide(found, "votes", reason)
+
+    async def _whole(self, chains: ChainPair) -> bool:
+        """Whether the budget was enough for one more pair of whole chains."""
+        bid = self._bid
+        return await self.purse.open(chains, bid) and await self.purse.grow(chains, self.limit, bid)
+
+    async def _cut(self) -> Verdict | Unscored:
+        """The budget is spent: the chains are closed where they are."""
+        if self.last is None:
+            return self.unscored("budget", SPENT)
+        at = self.last[1]
+        if self.chains.thinking_tokens > self.path[-1].thinking_tokens:
+            led = self.chains.thoughts[self.chains.lead]
+            grown = len(led.chain.ids)
+            at = next((n for n, goal in enumerate(self.goals, start=1) if goal >= grown), at)
+            at = at if led.forced else "lead"
+            return self._decide(await self._checkpoint(at), at, StopReason.SPENT)
+        return self._decide(*self.last, StopReason.SPENT)
+
+    @property
+    def _bid(self) -> float:
+        """What a token more is worth to this pair, as it stands."""
+        if self.stopper is None or self.last is None:
+            return 0.0
+        reading, at = self.last
+        return self.stopper.bid(at, reading.margin, reading.agree)
+
+    def _why_at_once(self) -> StopReason:
+        """Why the prompt alone was read."""
+        if self.stopper is not None and not self.stopper.thinks:
+            return StopReason.UNPRODUCTIVE
+        return StopReason.SPENT if self.policy is AT_ONCE else StopReason.MARGIN
 
     def _audit(self, reading: PairReading) -> None:
         """Tell the auditor what stopping early would have said, and cost."""
@@ -206,7 +263,7 @@ class Judgement:
         auditor.saw(early.margin * reading.margin <= 0, tokens / max(1, whole), self.pair.digest)
 
     async def _checkpoint(self, at: At) -> PairReading:
-        reading = await self.chains.read()
+        reading = await self.purse.read(self.chains)
         self._point(reading, at)
         return reading
 
@@ -229,10 +286,9 @@ class Judgement:
     def _probability(self, reading: PairReading, at: At) -> float:
         if abs(reading.margin) < TIE:
             return 0.5
-        stopper = self.judge.stopper
-        if stopper is None:
+        if self.stopper is None:
             return uncalibrated(reading.margin)
-        return stopper.probability(at, reading.margin, reading.agree)
+        return self.stopper.probability(at, reading.margin, reading.agree)
 
     def _decide(self, reading: PairReading, at: At, reason: StopReason) -> Verdict | Unscored:
         if reading.mass < READABLE_MASS:
@@ -257,6 +313,8 @@ class Judgement:
             return self._decide(self.early[0], self.early[1], StopReason.MARGIN)
         if self.last is not None and self.last[0].mass >= READABLE_MASS:
             return self._decide(*self.last, StopReason.DEADLINE)
+        if self.share is not None and (self.share.budget.seconds_left or 1.0) <= 0:
+            return self.unscored("budget", SPENT)
         return self.unscored(
             "deadline", f"no readable checkpoint within {self.asked.seconds:g} s; allow more time"
         )
@@ -265,7 +323,10 @@ class Judgement:
         """The labels cannot be probed in this style and model: read what the chains wrote."""
         if self.chains.length + REPLY_TOKENS > self.limit:
             return self.unscored("truncated", "no tokens left to write the verdict out")
-        sides = self._sides(await self.chains.finish(REPLY_TOKENS))
+        replies = await self.purse.finish(self.chains, REPLY_TOKENS, self._bid)
+        if replies is None:
+            return self.unscored("budget", SPENT)
+        sides = self._sides(replies)
         if isinstance(sides, Unscored):
             return sides
         return self._written(sides, StopReason.PARSED)
@@ -307,7 +368,7 @@ class Judgement:
             orders=(self._order("ab", margins[0]), self._order("ba", margins[1])),
             scores=scores,
             usage=self._usage(),
-            judge=self._provenance(late=reason is StopReason.DEADLINE),
+            judge=self._provenance(late=reason in (StopReason.DEADLINE, StopReason.SPENT)),
         )
 
     def _order(self, order: Order, margin: float) -> OrderReading:
@@ -329,7 +390,7 @@ class Judgement:
         return spent.model_copy(update={"seconds": time.monotonic() - self.began})
 
     def _provenance(self, late: bool = False) -> Provenance:
-        found = self.judge.provenance(self.asked, self.chains.defanged)
+        found = self.judge.provenance(self.asked, self.chains.defanged, self.share)
         if self.early is not None:
             said = f"audited: it would have stopped after {self.early[2]} tokens"
             found = found.model_copy(update={"notes": (*found.notes, said)})

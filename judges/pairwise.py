@@ -8,8 +8,9 @@ import time
 from judges.asked import AT_ONCE, LADDER, Asked, Watch
 from judges.judgement import Judgement
 from rrm.audit import Auditor
+from rrm.budget import Budget, Share
 from rrm.chain import ChainPair
-from rrm.engine import Engine, EngineError
+from rrm.engine import Engine, EngineError, RefusedText
 from rrm.stopping import Policy, Stopper
 from rrm.style import Style, StyleMismatch
 from rrm.types import Certificate, Pair, Provenance, StopReason, Unscored, Usage, Verdict
@@ -40,25 +41,46 @@ class PairwiseJudge:
         self.auditor = auditor
 
     async def judge(
-        self, pair: Pair, asked: Asked = Asked(), watch: Watch | None = None
+        self,
+        pair: Pair,
+        asked: Asked = Asked(),
+        watch: Watch | None = None,
+        budget: Budget | None = None,
     ) -> Verdict | Unscored:
         """Judge `pair`. Raises RefusedText for text that the model cannot take.
 
-        watch: told every piece of thought and every checkpoint as it comes.
+        watch: told every piece of thought and every checkpoint as it comes. budget: shared with
+        other pairs; effort must then be adaptive, without a limit of its own.
         """
         began = time.monotonic()
         if pair.response_a == pair.response_b:
             return self._identical(asked, began)
+        if pair.response_a == pair.response_b:
+            if budget is not None:
+                budget.skip()
+            return self._identical(asked, began)
         whole = None if self.engine.can_probe else AT_ONCE if asked.effort != "full" else ""
-        chains = ChainPair(self.engine, self.style, pair, self.temperature, whole)
-        call = Judgement(self, pair, asked, chains, watch, began)
         try:
-            async with asyncio.timeout(asked.seconds):
+            chains = ChainPair(self.engine, self.style, pair, self.temperature, whole)
+        except RefusedText:
+            if budget is not None:
+                budget.skip()
+            raise
+        share = None
+        if budget is not None:
+            known = None if self.revoked else self.stopper
+            share = budget.begin(known, pair.digest, chains.prompt_tokens)
+        call = Judgement(self, pair, asked, chains, watch, began, share)
+        try:
+            async with asyncio.timeout(call.seconds):
                 return await (call.run() if whole is None else call.run_whole())
         except EngineError as failure:
             return call.unscored("engine_error", str(failure))
         except TimeoutError:
             return call.out_of_time()
+        finally:
+            if share is not None:
+                share.end()
 
     @property
     def policy(self) -> Policy | None:
@@ -72,16 +94,19 @@ class PairwiseJudge:
 
     def audits(self, pair: Pair, asked: Asked) -> bool:
         """Whether this pair is thought through whole for the auditor."""
-        plain = asked.effort == "adaptive" and asked.max_thinking_tokens is None
-        if self.auditor is None or self.policy is None or not plain:
+        if self.auditor is None or self.policy is None or not asked.plain:
             return False
         return self.auditor.draws(pair.digest)
 
-    def provenance(self, asked: Asked, defanged: tuple[str, ...] = ()) -> Provenance:
+    def provenance(
+        self, asked: Asked, defanged: tuple[str, ...] = (), share: Share | None = None
+    ) -> Provenance:
+        """share: of a budget, whose price of thought then is the one that decides."""
+        stopper = share.stopper if share else self.stopper
         notes = []
         if defanged:
             notes.append(f"neutralised in the input: {', '.join(map(repr, defanged[:8]))}")
-        source = self.stopper.source if self.stopper else "none for this model and prompt"
+        source = stopper.source if stopper else "none for this model and prompt"
         if not self.engine.can_probe:
             notes.append(
                 "this endpoint cannot be probed, so written verdicts were read; whether to think "
@@ -89,10 +114,12 @@ class PairwiseJudge:
             )
         elif self.revoked and asked.effort == "adaptive":
             notes.append(f"certificate revoked, so it thought its whole chain: {self.revoked}")
-        elif self.policy is None and asked.effort == "adaptive":
+        elif share is not None and share.most is not None:
+            notes.append("no thresholds for this model, so each pair may spend an equal share")
+        elif share is None and self.policy is None and asked.effort == "adaptive":
             missing = "thresholds for this model" if self.stopper is None else "certificate"
             notes.append(f"no {missing}, so it thought its whole chain")
-        if self.stopper is None:
+        if stopper is None:
             notes.append("the probability is the model's own, not calibrated")
         return Provenance(
             model=self.engine.card.name,
@@ -100,15 +127,14 @@ class PairwiseJudge:
             prompt_hash=self.style.prompt_hash,
             effort=asked.effort,
             stopper=source,
-            certificate=self._certificate(asked),
+            certificate=self._certificate(asked, stopper),
             notes=tuple(notes),
         )
 
-    def _certificate(self, asked: Asked) -> Certificate | None:
+    def _certificate(self, asked: Asked, stopper: Stopper | None) -> Certificate | None:
         """It holds for adaptive thought that nothing else cuts short."""
-        plain = asked.effort == "adaptive" and asked.max_thinking_tokens is None
-        held = self.stopper is not None and plain and not self.revoked
-        return self.stopper.certificate if self.stopper is not None and held else None
+        held = stopper is not None and asked.plain and not self.revoked
+        return stopper.certificate if stopper is not None and held else None
 
     def _identical(self, asked: Asked, began: float) -> Verdict:
         return Verdict(

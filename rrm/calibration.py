@@ -275,7 +275,12 @@ def fit_stopper(table: Table, source: str, prices: Sequence[float] = PRICES) -> 
     """Curves for every checkpoint and a policy for every price; none of them chosen."""
     stages = fit_stages(table)
     chance = probabilities(table, stages)
-    policies = [fit_policy(table, chance, price) for price in prices]
+    policies = []
+    for price in prices:
+        policy = fit_policy(table, chance, price)
+        played = play(table, policy)
+        spends = {"tokens": float(played.tokens.mean()), "looks": float(played.looks.mean())}
+        policies.append(policy.model_copy(update=spends))
     return Stopper(
         source=source,
         stages=stages[: table.both - 1],
@@ -283,6 +288,7 @@ def fit_stopper(table: Table, source: str, prices: Sequence[float] = PRICES) -> 
         both=stages[table.both],
         votes=stages[table.last] if table.last > table.both else None,
         policies=tuple(policies),
+        whole_tokens=float(table.tokens[:, table.both].mean()),
         chosen=None,
     )
 

@@ -185,6 +185,12 @@ class ChainPair:
         return sum(thought.thinking_tokens for thought in self.thoughts.values())
 
     @property
+    def prompt_tokens(self) -> tuple[int, int]:
+        """Of each order's rendered prompt."""
+        ab, ba = (len(self.thoughts[order].chain.prompt_ids) for order in ORDERS)
+        return ab, ba
+
+    @property
     def length(self) -> int:
         """Tokens of the longer chain."""
         return max(len(thought.chain.ids) for thought in self.thoughts.values())

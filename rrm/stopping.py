@@ -74,6 +74,8 @@ class Policy(Frozen):
     rules: tuple[Rule, ...] = Field(description="by the checkpoint's number, the prompt's first")
     lead: Rule = Field(description="for a leading chain that has closed by itself")
     both: Rule = Field(ALWAYS, description="for both whole chains; who goes on takes votes")
+    tokens: float | None = Field(None, description="thinking tokens a pair, mean where fitted")
+    looks: float | None = Field(None, description="looks a pair before the last, the same")
 
     def rule(self, at: At) -> Rule:
         """The rule for checkpoint `at`; the last one stands in beyond the ladder."""
@@ -98,6 +100,7 @@ class Stopper(Frozen):
     most_votes: int = Field(1, description="pairs of chains in all, at most")
     vote_temperature: float = Field(0.0, description="of the chains after the first pair")
     policies: tuple[Policy, ...] = Field(description="by rising price")
+    whole_tokens: float | None = Field(None, description="of whole chains a pair, mean")
     chosen: int | None = Field(description="the policy it stops by; none: it thinks whole chains")
     certificate: Certificate | None = None
     expected: Expected | None = Field(None, description="what an audit should find")
@@ -127,6 +130,11 @@ class Stopper(Frozen):
     @property
     def policy(self) -> Policy | None:
         return None if self.chosen is None else self.policies[self.chosen]
+
+    def bid(self, at: At, margin: float, agree: bool) -> float:
+        """The dearest price of a token at which a pair that stands so would think on."""
+        on = (one.price for one in self.policies if not one.rule(at).stops(margin, agree))
+        return max(on, default=0.0)
 
     def stage(self, at: At) -> Stage:
         """The stage for checkpoint `at`; the last one stands in beyond the ladder."""

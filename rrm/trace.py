@@ -161,13 +161,12 @@ async def trace(
             break
     closed = [not chains.thoughts[order].forced for order in ORDERS]
     first, second = (reader.chain(done) for reader, done in zip(made, closed, strict=True))
-    lengths = [len(chains.thoughts[order].chain.prompt_ids) for order in ORDERS]
     return Trace(
         label=label or ("a" if reading.margin > 0 else "b"),
         own=label is None,
         lead=chains.lead,
         group=group,
-        prompt_tokens=(lengths[0], lengths[1]),
+        prompt_tokens=chains.prompt_tokens,
         votes=(
             (first, second),
             *[

@@ -126,6 +126,8 @@ class StopReason(StrEnum):
     """the chains reached the token limit and were closed there"""
     NO_THOUGHT = "no_thought_asked"
     """effort=none: read from the prompt alone"""
+    SPENT = "budget_spent"
+    """the budget that it shares with other pairs had no more for it"""
     DEADLINE = "deadline"
     """the caller's time was up; the last checkpoint decided"""
     IDENTICAL = "identical_responses"
@@ -215,7 +217,14 @@ class Verdict(Frozen):
 
 
 UnscoredReason = Literal[
-    "unparseable", "off_menu", "truncated", "order_conflict", "engine_error", "deadline", "refused"
+    "unparseable",
+    "off_menu",
+    "truncated",
+    "order_conflict",
+    "engine_error",
+    "deadline",
+    "budget",
+    "refused",
 ]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from judges.asked import Asked
+from rrm.budget import Budget
 from rrm.engine import RefusedText
 from rrm.types import Pair, Provenance, Unscored, Usage, Verdict
 from serving.client import AsyncClient
@@ -91,10 +92,10 @@ class Judging:
 
 
 class LocalJudge:
-    """The settings' model in this process."""
+    """The settings' model in this process. budget: for all rows together."""
 
-    def __init__(self, registry: Registry, asked: Asked) -> None:
-        self.registry, self.asked = registry, asked
+    def __init__(self, registry: Registry, asked: Asked, budget: Budget | None = None) -> None:
+        self.registry, self.asked, self.budget = registry, asked, budget
         self._judge = registry.pairwise(None)
 
     async def identify(self) -> dict[str, Any]:
@@ -112,13 +113,49 @@ class LocalJudge:
             "engine": settings.engine,
             "dtype": settings.dtype,
             **asking(self.asked),
+            **({"budget": self.budget.says} if self.budget else {}),
         }
 
     async def judge(self, pair: Pair) -> Verdict | Unscored:
-        return await self._judge.judge(pair, self.asked)
+        return await self._judge.judge(pair, self.asked, budget=self.budget)
 
     def provenance(self) -> Provenance:
         return self._judge.provenance(self.asked)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What all rows of a batch may cost together; one of the three, or none."""
+
+    tokens: int | None = None
+    flops: float | None = None
+    seconds: float | None = None
+
+    @property
+    def given(self) -> bool:
+        return any(one is not None for one in (self.tokens, self.flops, self.seconds))
+
+    def budget(self, registry: Registry, dataset: Dataset) -> Budget | None:
+        """Raises SettingsError for two of them, or operations of a model that is not here."""
+        if not self.given:
+            return None
+        if sum(one is not None for one in (self.tokens, self.flops, self.seconds)) > 1:
+            raise SettingsError("give one budget: in tokens, in FLOPs or in seconds")
+        pairs = sum(row.pair is not None for row in dataset.rows)
+        if self.seconds is not None:
+            return Budget(pairs=pairs, seconds=self.seconds)
+        if self.tokens is not None:
+            return Budget(self.tokens, pairs)
+        return Budget(self.flops or 0.0, pairs, registry.compute())
+
+    def known(self, budget: Budget, dataset: Dataset) -> Callable[[Line], None]:
+        """Charges what earlier runs have spent."""
+
+        def charge(line: Line) -> None:
+            if dataset.rows[line.index].pair is not None:
+                budget.charge(line.outcome.usage)
+
+        return charge
 
 
 class RemoteJudge:
@@ -173,6 +210,8 @@ class Run(Generic[L]):
     """told every line of the output, those of earlier runs too, in order"""
     resumed: Callable[[], None] = lambda: None
     """told once the lines of earlier runs have been"""
+    known: Callable[[L], None] = lambda line: None
+    """told every line of earlier runs, those too that wait for an earlier row"""
 
     @property
     def manifest(self) -> Path:
@@ -198,7 +237,7 @@ class Run(Generic[L]):
             except OSError:
                 raise SettingsError(f"another run writes {self.out}; wait for it") from None
             self._check(identity)
-            with Journal(file, self.out, self.worker.kind, keys, self.told) as journal:
+            with Journal(file, self.out, self.worker.kind, keys, self.told, self.known) as journal:
                 self.resumed()
                 return await self._rest(journal, keys)
 

@@ -20,7 +20,7 @@ from serving.origin import NameClash, check_origin
 from serving.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from serving.batch import RowJudge
+    from serving.batch import RowJudge, Sums
     from serving.journal import Line
     from serving.report import BatchProgress
     from serving.rows import Dataset
@@ -183,12 +183,22 @@ def batch(
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Rows judged at once.")] = 64,
     max_unscored: Annotated[float, typer.Option(help="Exit 3 above this share.")] = 0.05,
+    budget_tokens: Annotated[
+        int | None, typer.Option(min=0, help="Thinking tokens for all rows together.")
+    ] = None,
+    budget_flops: Annotated[
+        float | None, typer.Option(min=0, help="Operations for all rows together, prompts too.")
+    ] = None,
+    budget_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Time for all rows together.")
+    ] = None,
 ) -> None:
     """Judge a dataset. Killed and started again with the same words, it goes on.
 
     Exits 0 when it is whole, 2 on bad input, 3 with too many rows unscored, 4 if the service went
     away (start again to go on).
     """
+    from serving.batch import Sums
     from serving.report import BatchProgress, Tally, summary_table
     from serving.rows import read_dataset
 
@@ -209,9 +219,15 @@ def batch(
     )
     if "dtype" not in given.model_fields_set and computes_on_cpu(given):
         given = given.model_copy(update={"dtype": "float64"})
+    sums = Sums(budget_tokens, budget_flops, budget_seconds)
+    if sums.given and (url is not None or not asked.plain):
+        raise SettingsError(
+            "a budget for all rows is spent by adaptive effort in this process, so it goes with no "
+            "--url, --effort or --max-thinking-tokens; a service has its tokens_per_pair"
+        )
     tally = Tally()
     with BatchProgress(console, len(dataset.rows), tally) as progress:
-        asyncio.run(run_batch(dataset, out, url, given, asked, concurrency, progress))
+        asyncio.run(run_batch(dataset, out, url, given, asked, concurrency, progress, sums))
     console.print(summary_table(tally.summary()))
     console.print(f"outcomes: {out}; figures: {out}.summary.json")
     if tally.unscored_share > max_unscored:
@@ -341,6 +357,7 @@ async def run_batch(
     asked: Asked,
     concurrency: int,
     progress: BatchProgress,
+    sums: Sums,
 ) -> None:
     """Judge in this process or by the service at `url`, then write the summary."""
     from serving.batch import Judging, LocalJudge, RemoteJudge, Run, write_whole
@@ -357,8 +374,13 @@ async def run_batch(
     else:
         registry = Registry(settings)
         try:
-            made = run(LocalJudge(registry, asked))
+            budget = sums.budget(registry, dataset)
+            made = run(LocalJudge(registry, asked, budget))
+            if budget is not None:
+                made.known = sums.known(budget, dataset)
             await made.go()
+            if budget is not None:
+                progress.console.print(f"budget: {budget.spent:,.0f} spent of {budget.says}")
         finally:
             registry.close()
     write_whole(made.summary, progress.tally.summary())

@@ -40,7 +40,8 @@ class Journal(Generic[L]):
     """`file`, opened for appending and reading, and its early lines. A context manager.
 
     kind: of the lines. keys: of every row. told: every line of OUT, those of earlier runs too, in
-    order. Raises SettingsError for a line that is not of this input and judge.
+    order. known: every line of earlier runs, those that came early too. Raises SettingsError for a
+    line that is not of this input and judge.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Journal(Generic[L]):
         kind: type[L],
         keys: Sequence[str],
         told: Callable[[L], None],
+        known: Callable[[L], None] = lambda line: None,
     ) -> None:
         self.written = 0
         """lines of OUT"""
@@ -60,10 +62,13 @@ class Journal(Generic[L]):
             if self.written >= len(keys) or line.key != keys[self.written]:
                 raise SettingsError(f"line {self.written + 1} of {out} is not of this run")
             self.written += 1
+            known(line)
             told(line)
         self._early = self._beside.open("a+b")
         for line in _whole_lines(self._early, kind):
-            if line.index < len(keys) and line.key == keys[line.index]:
+            ours = line.index < len(keys) and line.key == keys[line.index]
+            if ours and not self.has(line.index):
+                known(line)
                 self._waiting[line.index] = line
         self._catch_up()
 

@@ -16,6 +16,8 @@ from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.scores import ScoreStyle
 from rrm.audit import Auditor
+from rrm.budget import Compute
+from rrm.cost import CostModel
 from rrm.engine import Engine, EngineError, EngineOptions, ModelCard
 from rrm.engines import open_engine
 from rrm.stopping import STOPPER_FILE, Stopper, load_stopper
@@ -244,6 +246,17 @@ class Registry:
             return None
         share = self.settings.audit_share
         return Auditor(stopper.expected, stopper.certificate.delta, share)
+
+    def compute(self) -> Compute:
+        """What the default style's judgements cost in operations. Raises SettingsError for a model
+        that is not here."""
+        if self.settings.engine not in ("transformers", "sglang"):
+            raise SettingsError("operations are counted from a model's config: it must be here")
+        from rrm.engines.words import Words
+
+        directory = model_directory(self.settings.model)
+        suffix = self.style(self.default).suffix("", ended=False)
+        return Compute(CostModel.of_directory(directory), len(Words(directory).encode(suffix)))
 
     def pointwise(self, style: str | None) -> PointwiseJudge:
         """The judge of single responses. Raises StyleMismatch."""

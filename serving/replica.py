@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 from judges.asked import Asked, Event
+from rrm.budget import Budget
 from rrm.chain import ChainText
 from rrm.engine import RefusedText
 from rrm.style import StyleMismatch
@@ -30,11 +31,14 @@ class Judge:
     def __init__(self, settings: Settings) -> None:
         self.registry = Registry(settings, audits=True)
         self.metrics = Metrics()
+        mean = settings.tokens_per_pair
+        self.budget = None if mean is None else Budget(per_pair=mean)
 
     async def judge(self, request: JudgeRequest, deadline: float) -> Verdict | Unscored | Refusal:
         try:
             judge = self.registry.pairwise(request.style)
-            outcome = await judge.judge(request.pair, _asked(request, deadline))
+            asked = _asked(request, deadline)
+            outcome = await judge.judge(request.pair, asked, budget=self._budget(asked))
         except (RefusedText, StyleMismatch) as refusal:
             return Refusal(status=422, detail=str(refusal))
         return self.metrics.judged(outcome)
@@ -56,7 +60,8 @@ class Judge:
             yield Refusal(status=422, detail=str(refusal))
             return
         asked = _asked(request, deadline)
-        task = asyncio.ensure_future(judge.judge(request.pair, asked, watch=events.put_nowait))
+        judging = judge.judge(request.pair, asked, events.put_nowait, self._budget(asked))
+        task = asyncio.ensure_future(judging)
         task.add_done_callback(lambda _: events.put_nowait(None))
         try:
             while (event := await events.get()) is not None:
@@ -69,6 +74,10 @@ class Judge:
             yield Refusal(status=422, detail=str(refusal))
         finally:
             task.cancel()  # the caller left
+
+    def _budget(self, asked: Asked) -> Budget | None:
+        """What the pairs of this replica share, if they do; a caller's own limit stands outside."""
+        return self.budget if asked.plain else None
 
     def judges(self) -> JudgeList:
         """What this replica serves."""

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     audit_share: float = Field(
         0.005, ge=0, le=1, description="of adaptive pairs, thought through whole to watch for drift"
     )
+    tokens_per_pair: float | None = Field(
+        None, ge=0, description="thinking tokens that adaptive pairs may take in the mean"
+    )
     ladder: tuple[int, ...] | None = Field(
         None, description="checkpoints: thinking tokens of each chain, ascending"
     )

@@ -16,6 +16,7 @@ WHY = {
     StopReason.VOTED: "both chains left it open, so more of them voted",
     StopReason.BUDGET: "the token limit was reached, so the chains were closed",
     StopReason.NO_THOUGHT: "no thought was asked for",
+    StopReason.SPENT: "the budget for all pairs had no more for this one",
     StopReason.DEADLINE: "its time was up, so the last checkpoint decided",
     StopReason.IDENTICAL: "the two responses are the same text",
     StopReason.AGREED: "both orders said the same without thought",

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from benchmarks.resume import killed
 from judges.asked import Asked
@@ -17,6 +19,7 @@ from rrm.engine import EngineError, UnreadableText
 from rrm.engines.scripted import ScriptedEngine
 from rrm.types import Pair, Provenance, Unscored, Verdict
 from serving.batch import Judging, Run
+from serving.cli import cli
 from serving.client import ServiceError
 from serving.journal import Line
 from serving.process import ServiceProcess
@@ -227,3 +230,70 @@ def test_a_service_judges_a_batch_and_refused_rows_set_the_exit_code(
     assert "cannot read 'Why'" in lines[12].outcome.detail  # type: ignore[union-attr]
     assert closecall(*words, "--max-unscored", "0.2").returncode == 0
     assert closecall(*words, "--columns", "nonsense").returncode == 2
+
+
+def batch(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["batch", *words])
+
+
+def thought(out: Path) -> int:
+    lines = [Line.model_validate_json(raw) for raw in lines_of(out)]
+    return sum(line.outcome.usage.thinking_tokens for line in lines)
+
+
+def test_all_rows_share_a_budget_and_a_run_that_goes_on_has_what_is_left(tmp_path: Path) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out"
+    write_pairs(source, 80, seed=9)
+    words = (str(source), "-o", str(out), "--budget-tokens", "1000")
+    done = batch(*words)
+    assert done.exit_code == 0, done.output
+    first = thought(out)
+    assert 850 < first <= 1000
+    assert f"budget: {first:,} spent of 1000 thinking tokens" in done.output
+    kept = lines_of(out)[:40]
+    out.write_text("".join(line + "\n" for line in kept))
+    again = batch(*words)
+    assert again.exit_code == 0, again.output
+    assert lines_of(out)[:40] == kept
+    assert 850 < thought(out) <= 1000
+    more = batch(str(source), "-o", str(out), "--budget-tokens", "2000")
+    assert more.exit_code == 2
+    assert "begun with something else (budget: '1000 thinking tokens'" in " ".join(
+        more.output.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--budget-tokens", "9", "--effort", "full"), "adaptive effort"),
+        (("--budget-tokens", "9", "--url", "http://127.0.0.1:9"), "tokens_per_pair"),
+        (("--budget-tokens", "9", "--budget-seconds", "9"), "give one budget"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    source = rows(tmp_path / "in.jsonl", 2)
+    done = batch(str(source), "-o", str(tmp_path / "out"), *words)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+
+
+def test_a_budget_of_operations_is_counted_from_the_models_config(tmp_path: Path) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out"
+    write_pairs(source, 20, seed=10)
+    done = batch(str(source), "-o", str(out), "--budget-flops", "4e9")
+    assert done.exit_code == 0, done.output
+    found = re.search(r"budget: (\S+) spent of 4e\+09 FLOPs", done.output)
+    assert found is not None
+    assert 3e9 < float(found[1].replace(",", "")) <= 4e9
+
+
+def test_seconds_end_a_batch(tmp_path: Path) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out"
+    write_pairs(source, 300, seed=11)
+    done = batch(str(source), "-o", str(out), "--budget-seconds", "1", "--max-unscored", "1")
+    assert done.exit_code == 0, done.output
+    reasons = {Line.model_validate_json(raw).outcome.reason for raw in lines_of(out)}
+    assert "budget" in reasons | {"budget_spent"}

@@ -1,0 +1,220 @@
+"""A budget is never exceeded, waits for what others may give back, and steers by its price."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from judges.nano import WEIGHTS
+from rrm.budget import HORIZON, Budget, Compute, Share, Tokens
+from rrm.calibration import Table, calibrated, play
+from rrm.cost import CostModel
+from rrm.stopping import Stopper
+from rrm.types import Usage
+from tests.rrm.test_calibration import BOND, LADDER, simulated
+
+DIGEST = "0" * 64
+
+
+def begin(budget: Budget, stopper: Stopper | None = None, pair: str = DIGEST) -> Share:
+    return budget.begin(stopper, pair, (10, 10))
+
+
+@pytest.fixture(scope="module")
+def stopper() -> Stopper:
+    return calibrated(simulated(1, 2000), LADDER, "simulated", BOND, epsilon=0.05)
+
+
+@given(st.integers(0, 10_000), st.floats(1, 400))
+def test_reserves_are_never_more_than_there_is(seed: int, total: float) -> None:
+    rng = random.Random(seed)
+    budget = Budget(total, 12)
+    most = 0.0
+
+    async def pair() -> None:
+        nonlocal most
+        share = begin(budget)
+        share.most = None
+        try:
+            for _ in range(rng.randint(0, 4)):
+                need = rng.uniform(0, 40)
+                if not await share.reserve(need, rng.random()):
+                    break
+                most = max(most, budget.spent + budget.reserved)
+                await asyncio.sleep(0)
+                share.pay(rng.uniform(0, need))
+        finally:
+            share.end()
+
+    async def all_of_them() -> None:
+        await asyncio.wait_for(asyncio.gather(*(pair() for _ in range(12))), 10)
+
+    asyncio.run(all_of_them())
+    assert most <= total * (1 + 1e-6)
+    assert budget.reserved == pytest.approx(0)
+    assert budget.ended == 12
+
+
+def test_who_bids_most_goes_first_and_nobody_waits_for_nothing() -> None:
+    async def run() -> None:
+        budget = Budget(100, 4)
+        one, low, high, vast = (begin(budget) for _ in range(4))
+        for share in (one, low, high, vast):
+            share.most = None
+        assert await one.reserve(80, 0.0)
+        waiting = {
+            name: asyncio.ensure_future(share.reserve(amount, bid))
+            for name, share, amount, bid in (
+                ("low", low, 60, 0.1),
+                ("high", high, 60, 0.9),
+                ("vast", vast, 101, 1.0),
+            )
+        }
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert {name for name, task in waiting.items() if task.done()} == {"vast"}
+        assert not await waiting["vast"]
+        one.pay(10)
+        one.end()  # gives 70 back: enough for one of the two
+        assert await waiting["high"]
+        high.pay(60)
+        high.end()
+        assert not await waiting["low"]  # 30 are left, and nobody can give more
+        assert low.cut
+
+    asyncio.run(run())
+
+
+def test_who_leaves_while_waiting_takes_nothing_along() -> None:
+    async def run() -> None:
+        budget = Budget(100, 2)
+        one, two = begin(budget), begin(budget)
+        one.most = two.most = None
+        assert await one.reserve(80, 0.0)
+        task = asyncio.ensure_future(two.reserve(60, 0.0))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        two.end()
+        one.end()
+        assert (budget.free, budget.reserved) == (100, 0)
+
+    asyncio.run(run())
+
+
+def spend(
+    budget: Budget, stopper: Stopper, costs: Callable[[Share, int], float], pairs: int
+) -> float:
+    """Every pair costs what its policy says on `costs`; one after the other."""
+    rng = random.Random(5)
+    for number in range(pairs):
+        share = budget.begin(stopper, f"{rng.getrandbits(256):064x}", (10, 10))
+        cost = costs(share, number)
+        share.spent += cost
+        budget.spent += cost
+        share.end()
+    return budget.spent
+
+
+@pytest.mark.parametrize("part", [0.15, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("harder", [0.6, 1.0, 1.5])
+def test_the_price_spends_what_there_is(stopper: Stopper, part: float, harder: float) -> None:
+    """Also where pairs need more thought, or less, than those that it was fitted on."""
+    table = Table.of(simulated(9, 600), LADDER)
+    whole = float(table.tokens[:, table.both].mean()) * harder
+    cache: dict[int | None, list[float]] = {}
+
+    def costs(share: Share, number: int) -> float:
+        assert share.stopper is not None
+        chosen = share.stopper.chosen if len(share.stopper.policies) > 1 else -1
+        if chosen == -1:
+            return 0.0
+        if chosen not in cache:
+            cache[chosen] = list(play(table, share.stopper.policy).tokens * harder)
+        return cache[chosen][number]
+
+    total = part * whole * 600
+    assert spend(Budget(total, 600), stopper, costs, 600) == pytest.approx(total, rel=0.06)
+
+
+def test_a_certificate_covers_only_what_is_not_dearer(stopper: Stopper) -> None:
+    assert stopper.certificate is not None
+    assert stopper.policy is not None
+    assert stopper.policy.tokens is not None
+    rich = begin(Budget(1e6, 10), stopper).stopper
+    assert rich is not None
+    assert (rich.chosen, rich.certificate) == (None, stopper.certificate)
+    poor = begin(Budget(stopper.policy.tokens * 0.5 * 10, 10), stopper).stopper
+    assert poor is not None
+    assert poor.policy is not None
+    assert poor.policy.price > stopper.certificate.price
+    assert poor.certificate is None
+    none = begin(Budget(0, 10), stopper).stopper
+    assert none is not None
+    assert none.policy is not None
+    assert none.policy.rules[0].stops(0.0, agree=False)
+
+
+def test_without_prices_each_pair_has_an_equal_share() -> None:
+    async def run() -> None:
+        budget = Budget(100, 4)
+        one = begin(budget)
+        assert await one.reserve(25, 0.0)
+        assert not await one.reserve(26, 0.0)
+        one.pay(5)
+        one.end()
+        two = begin(budget)
+        assert await two.reserve(95 / 3, 0.0)
+
+    asyncio.run(run())
+
+
+def test_a_stream_earns_as_pairs_come() -> None:
+    budget = Budget(per_pair=50)
+    first = begin(budget)
+    assert (first.most, budget.total) == (50, 50)
+    first.end()
+    later = begin(budget)
+    assert later.most == pytest.approx(50 + 50 / HORIZON)  # what the first left, little by little
+
+
+def test_a_budget_of_seconds_follows_the_clock(stopper: Stopper) -> None:
+    now = 0.0
+    budget = Budget(pairs=400, seconds=100, clock=lambda: now)
+    assert budget.seconds_left == 100
+
+    def costs(share: Share, number: int) -> float:
+        nonlocal now
+        assert share.stopper is not None
+        policy = share.stopper.policy
+        tokens = stopper.whole_tokens if policy is None else policy.tokens or 0.0
+        assert tokens is not None
+        now += tokens / 80  # a machine of 80 tokens a second
+        return tokens
+
+    assert stopper.whole_tokens is not None
+    assert stopper.whole_tokens * 400 / 80 > 105  # whole chains would take longer
+    spend(budget, stopper, costs, 400)
+    assert 90 < now < 105
+
+
+def test_compute_is_counted_as_the_cost_model_does() -> None:
+    cost = CostModel.of_directory(WEIGHTS)
+    meter = Compute(cost, suffix=7)
+    assert meter.prompt(30) == cost.prefill_flops(30)
+    assert meter.thought(5, 40) == cost.decode_flops(5, 40)
+    assert meter.look(45) == cost.probe_flops(45, 7)
+    assert Tokens().prompt(30) == Tokens().look(30) == 0
+
+
+def test_what_an_earlier_run_paid_is_gone() -> None:
+    budget = Budget(100, 4)
+    budget.charge(Usage(thinking_tokens=40))
+    assert begin(budget).most == 20
+    meter = Compute(CostModel.of_directory(WEIGHTS), suffix=7)
+    usage = Usage(prompt_tokens=60, thinking_tokens=10, probe_tokens=14)
+    once = 2 * (meter.prompt(30) + meter.thought(5, 30) + meter.look(35))
+    assert meter.past(usage) == pytest.approx(once)
