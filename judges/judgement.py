@@ -54,8 +54,9 @@ class Judgement:
         self.stopper = share.stopper if share else judge.stopper
         self.policy = self.stopper.policy if self.stopper and not judge.revoked else None
         self.audited = share is None and judge.audits(pair, asked)
-        self.early: tuple[PairReading, At, int] | None = None
-        """where an audited pair would have stopped: what was read, the checkpoint, tokens so far"""
+        self.early: tuple[PairReading, At, int, StopReason] | None = None
+        """where an audited pair would have stopped: what was read, the checkpoint, tokens so far,
+        and why"""
         self.before = Usage()
         """what earlier chains of this judgement cost"""
         self.path: list[Checkpoint] = []
@@ -83,8 +84,9 @@ class Judgement:
             reading = await self._checkpoint(0)
             if self.asked.effort == "none":
                 return self._decide(reading, 0, StopReason.NO_THOUGHT)
-            if self._sure(reading, 0):
-                return self._decide(reading, 0, self._why_at_once())
+            ends = self._ends(reading, 0)
+            if ends is not None:
+                return self._decide(reading, 0, ends)
         stepping = self._stepping()
         if stepping:
             decided = await self._step(stepping)
@@ -122,8 +124,9 @@ class Judgement:
             if not self._looks(at):
                 return None
             reading = await self._checkpoint(at)
-            if self._sure(reading, at):
-                return self._decide(reading, at, StopReason.MARGIN)
+            ends = self._ends(reading, at)
+            if ends is not None:
+                return self._decide(reading, at, ends)
             if all(thought.chain.ended for thought in growing):
                 return None
         return None
@@ -177,17 +180,23 @@ class Judgement:
             return self.asked.trace
         return at == 0 or (self.policy is not None and self.policy.rule(at).looks)
 
-    def _sure(self, reading: PairReading, at: At) -> bool:
-        sure = (
-            self.asked.effort == "adaptive"
-            and self.policy is not None
-            and reading.mass >= READABLE_MASS
-            and self.policy.rule(at).stops(reading.margin, reading.agree)
-        )
-        if sure and self.audited:
-            self.early = self.early or (reading, at, self.chains.thinking_tokens)
-            return False
-        return sure
+    def _ends(self, reading: PairReading, at: At) -> StopReason | None:
+        """Why thought ends at checkpoint `at`; None if it goes on."""
+        policy = self.policy
+        if self.asked.effort != "adaptive" or policy is None or reading.mass < READABLE_MASS:
+            return None
+        rule = policy.rule(at)
+        if rule.stops(reading.margin, reading.agree):
+            reason = self._why_at_once() if at == 0 else StopReason.MARGIN
+        elif rule.ties(reading.margin, reading.agree):
+            reason = StopReason.CLOSE
+        else:
+            return None
+        if self.audited:
+            early = reading, at, self.chains.thinking_tokens, reason
+            self.early = self.early or early
+            return None
+        return reason
 
     def _votes(self, reading: PairReading) -> bool:
         """Whether whole chains leave it so open that more of them are worth their price."""
@@ -259,8 +268,9 @@ class Judgement:
         if not self.audited or auditor is None or reading.mass < READABLE_MASS:
             return
         whole = self.chains.thinking_tokens
-        early, _, tokens = self.early or (reading, "both", whole)
-        auditor.saw(early.margin * reading.margin <= 0, tokens / max(1, whole), self.pair.digest)
+        early, _, tokens, reason = self.early or (reading, "both", whole, StopReason.ENDED)
+        apart = early.margin * reading.margin <= 0 or reason is StopReason.CLOSE
+        auditor.saw(apart, tokens / max(1, whole), self.pair.digest)
 
     async def _checkpoint(self, at: At) -> PairReading:
         reading = await self.purse.read(self.chains)
@@ -299,10 +309,10 @@ class Judgement:
                 "to read; allow more thought (effort=full, a larger max_thinking_tokens)",
             )
         margin = reading.margin
-        preferred: Side = "tie" if abs(margin) < TIE else "a" if margin > 0 else "b"
-        return self._verdict(
-            preferred, self._probability(reading, at), reading.margins, reading.scores, reason
-        )
+        tie = abs(margin) < TIE or reason is StopReason.CLOSE
+        preferred: Side = "tie" if tie else "a" if margin > 0 else "b"
+        probability = 0.5 if tie else self._probability(reading, at)
+        return self._verdict(preferred, probability, reading.margins, reading.scores, reason)
 
     def out_of_time(self) -> Verdict | Unscored:
         """What the last checkpoint said, if there was a readable one.
@@ -310,7 +320,7 @@ class Judgement:
         An audited pair that had no time for it stops where it would have without the audit.
         """
         if self.early is not None:
-            return self._decide(self.early[0], self.early[1], StopReason.MARGIN)
+            return self._decide(self.early[0], self.early[1], self.early[3])
         if self.last is not None and self.last[0].mass >= READABLE_MASS:
             return self._decide(*self.last, StopReason.DEADLINE)
         if self.share is not None and (self.share.budget.seconds_left or 1.0) <= 0:

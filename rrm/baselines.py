@@ -66,7 +66,7 @@ class Route:
         """One order leads; a place behind its end is its end. Both whole chains come last."""
         points = []
         for trace in traces:
-            *lead, both = trace.route(ladder)
+            *lead, both = (point for point in trace.route(ladder) if point.at != "votes")
             points.append([*lead, *[lead[-1]] * (len(ladder) + 2 - len(lead)), both])
         return cls._of(traces, points, 1)
 
@@ -135,6 +135,33 @@ def uniform_votes(traces: Sequence[Trace]) -> Curve:
     ]
 
 
+def consensus_gate(traces: Sequence[Trace], ladder: Sequence[int]) -> Curve:
+    """Short chains first: where they all prefer the same response it is taken, elsewhere the first
+    of them is thought to its end (E-GRM, with 5 chains). A point for each length and number.
+    """
+    signs = np.array([1.0 if trace.label == "a" else -1.0 for trace in traces])
+    step = Route.in_step(traces, ladder)
+    curve = []
+    for goal in ladder[:-1]:
+        read = [trace.votes_at(goal) for trace in traces]
+        margins = np.array([one for one, _ in read]) * signs[:, None]
+        tokens = np.array([spent for _, spent in read])
+        for many in range(2, margins.shape[1] + 1):
+            some = margins[:, :many]
+            same = (some > 0).all(axis=1) | (some < 0).all(axis=1)
+            margin = np.where(same, some.mean(axis=1), step.margin[:, -1])
+            short = tokens[:, :many].sum(axis=1)
+            whole = short - tokens[:, 0] + step.tokens[:, -1]
+            curve.append(
+                Operating(
+                    np.where(margin == 0, 0.5, margin > 0),
+                    np.where(same, short, whole).astype(np.float64),
+                    2.0 * many + 2.0 * ~same,
+                )
+            )
+    return curve
+
+
 def two_level_gate(route: Route, whole: int = -1) -> Curve:
     """No thought where the margin without it is wide, all of it elsewhere: one threshold (CAMEL).
 
@@ -199,7 +226,7 @@ def oracle(route: Route) -> Operating:
 def played(table: Table, policy: Policy | None) -> Operating:
     """One policy of ours; the first look reads both orders, a later one the order that leads."""
     found = play(table, policy)
-    return Operating(found.right.astype(float), found.tokens, 2.0 + found.looks)
+    return Operating(found.right + 0.5 * found.tied, found.tokens, 2.0 + found.looks)
 
 
 def ours(table: Table, stopper: Stopper) -> Curve:
@@ -209,7 +236,6 @@ def ours(table: Table, stopper: Stopper) -> Curve:
 
 PUBLISHED = (
     "uniform budget",
-    "uniform votes",
     "random gate",
     "two-level gate",
     "compute-optimal table",
@@ -217,6 +243,8 @@ PUBLISHED = (
     "stable exit",
 )
 """the ways of others; what `others` has besides is theirs with our leading order"""
+VOTING = ("uniform votes", "consensus gate")
+"""those of others that need more than one pair of chains in a trace"""
 
 
 def others(
@@ -227,9 +255,11 @@ def others(
     fitted: other traces, for what has to be fitted.
     """
     step, lead = Route.in_step(traces, ladder), Route.one_order(traces, ladder)
+    voting = {"uniform votes": [uniform_votes(traces)]}
+    voting["consensus gate"] = [consensus_gate(traces, ladder)]
     return {
+        **(voting if all(trace.votes[1:] for trace in traces) else {}),
         "uniform budget": [uniform(step), uniform(lead)],
-        "uniform votes": [uniform_votes(traces)],
         "random gate": [random_gate(step, seed)],
         "two-level gate": [two_level_gate(step)],
         "compute-optimal table": [compute_optimal(Route.in_step(fitted, ladder), step)],

@@ -33,6 +33,10 @@ LOOK_TOKENS = 4.0
 SGLang on a CPU under 32 callers: 2 rows of a prefill pass, 4.8 ms, against 1.14 ms a token"""
 RIDGE = 1e-2
 """weight of the prior that keeps the curve of a stage without errors finite"""
+CLOSEST = 0.55
+"""a verdict more likely right than this is never given up as a tie"""
+LEAST_CLOSE = 0.01
+"""share of the traces that must be so close before a tie is a way to end"""
 FEWEST = 200
 """traces without which no policy is fitted"""
 
@@ -106,9 +110,12 @@ class Played:
     place: NDArray[np.int_]
     """of the table, where it stopped"""
     right: Flags
+    """a tie is not"""
     tokens: Numbers
     looks: Numbers
     """checkpoints read before the last"""
+    tied: Flags
+    """given up as too close"""
 
 
 def play(table: Table, policy: Policy | None) -> Played:
@@ -119,18 +126,22 @@ def play(table: Table, policy: Policy | None) -> Played:
     stopped = np.full(len(table), last)
     going = np.ones(len(table), dtype=bool)
     looks = np.zeros(len(table))
+    tied = np.zeros(len(table), dtype=bool)
     for place, rule in enumerate(_rules(policy, table)):
         if not rule.looks:
             continue
         here = going & table.there[:, place]
         looks += here
         least = np.where(table.agree[:, place], rule.agree, rule.differ)
-        stop = here & (table.margin[:, place] >= least)
+        tie = here & (table.margin[:, place] < np.minimum(least, rule.close))
+        tied |= tie
+        stop = tie | here & (table.margin[:, place] >= least)
         stopped[stop] = place
         going &= ~stop
     rows = np.arange(len(table))
     looks -= stopped < last  # the reading that decides is no extra
-    return Played(stopped, table.right[rows, stopped], table.tokens[rows, stopped], looks)
+    right = table.right[rows, stopped] & ~tied
+    return Played(stopped, right, table.tokens[rows, stopped], looks, tied)
 
 
 def _rules(policy: Policy | None, table: Table) -> tuple[Rule, ...]:
@@ -204,8 +215,9 @@ def best_policy(
 
     Backward induction for optimal stopping (Longstaff and Schwartz, 2001), from the end of both
     chains to the prompt. At each checkpoint of `looks`, where a trace would stop if it went on is
-    known by then, so the threshold that gains most over going on is found by sorting. Chances by
-    the curves stand for outcomes, which are noisier.
+    known by then, so the threshold that gains most over going on is found by sorting; so is the
+    margin below which a tie, worth one half, beats going on. Chances by the curves stand for
+    outcomes, which are noisier.
     """
     import numpy as np
 
@@ -222,13 +234,19 @@ def best_policy(
         for name, kind in (("agree", True), ("differ", False)):
             rows = np.flatnonzero(here & (table.agree[:, place] == kind))
             least[name] = _threshold(table.margin[rows, place], (now - on)[rows])
-        rule = Rule(**least)
+        at = np.where(table.agree[:, place], least["agree"], least["differ"])
+        stops = here & (table.margin[:, place] >= at)
+        tie = 0.5 - price * table.tokens[:, place]
+        left = np.flatnonzero(here & ~stops)
+        close = _closest(table.margin[left, place], chance[left, place], (tie - on)[left])
+        ties = here & ~stops & (table.margin[:, place] < close)
+        if ties.sum() < LEAST_CLOSE * len(table):
+            close, ties = 0.0, np.zeros(len(table), dtype=bool)
+        rule = Rule(**least, close=close)
         if not rule.looks:
             continue
         rules[place] = rule
-        at = np.where(table.agree[:, place], rule.agree, rule.differ)
-        stops = here & (table.margin[:, place] >= at)
-        worth = np.where(stops, now, np.where(here, on, worth))
+        worth = np.where(stops, now, np.where(ties, tie, np.where(here, on, worth)))
     lead = table.both - 1
     policy = Policy(
         price=price,
@@ -250,6 +268,21 @@ def _threshold(margins: Numbers, gains: Numbers) -> float:
     best = int(sums.argmax())
     if best + 1 == len(order):
         return 0.0
+    return float((margins[order[best]] + margins[order[best + 1]]) / 2)
+
+
+def _closest(margins: Numbers, chances: Numbers, gains: Numbers) -> float:
+    """The margin below which giving up gains most in sum; 0 if it never gains."""
+    import numpy as np
+
+    order = np.argsort(margins, kind="stable")
+    told = np.flatnonzero(chances[order] >= CLOSEST)
+    sums = np.cumsum(gains[order][: told[0] if len(told) else len(order)])
+    if not len(sums) or sums.max() <= 0:
+        return 0.0
+    best = int(sums.argmax())
+    if best + 1 == len(order):
+        return float(np.nextafter(margins[order[best]], np.inf))
     return float((margins[order[best]] + margins[order[best + 1]]) / 2)
 
 
@@ -336,7 +369,7 @@ def _expected(table: Table, played: Played) -> Expected:
     from scipy.stats import beta
 
     n = len(table)
-    apart = int((played.right != table.right[:, table.both]).sum())
+    apart = int(((played.right != table.right[:, table.both]) | played.tied).sum())
     spent = played.tokens / np.maximum(1.0, table.tokens[:, table.both])
     doubt = Z95 * float(spent.std()) / n**0.5
     return Expected(

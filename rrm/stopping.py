@@ -55,13 +55,18 @@ class Rule(Frozen):
 
     agree: float = Field(math.inf, description="stop at this |margin| if both orders agree")
     differ: float = Field(math.inf, description="the same where they do not")
+    close: float = Field(0.0, description="a tie below this |margin|: too close to think on")
 
     @property
     def looks(self) -> bool:
-        return min(self.agree, self.differ) < math.inf
+        return min(self.agree, self.differ) < math.inf or self.close > 0
 
     def stops(self, margin: float, agree: bool) -> bool:
         return abs(margin) >= (self.agree if agree else self.differ)
+
+    def ties(self, margin: float, agree: bool) -> bool:
+        """Whether it is so close that more thought is not worth its price."""
+        return abs(margin) < self.close and not self.stops(margin, agree)
 
 
 NEVER, ALWAYS = Rule(), Rule(agree=0.0, differ=0.0)
@@ -133,7 +138,12 @@ class Stopper(Frozen):
 
     def bid(self, at: At, margin: float, agree: bool) -> float:
         """The dearest price of a token at which a pair that stands so would think on."""
-        on = (one.price for one in self.policies if not one.rule(at).stops(margin, agree))
+        rules = ((one.price, one.rule(at)) for one in self.policies)
+        on = (
+            price
+            for price, rule in rules
+            if not rule.stops(margin, agree) and not rule.ties(margin, agree)
+        )
         return max(on, default=0.0)
 
     def stage(self, at: At) -> Stage:

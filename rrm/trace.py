@@ -103,6 +103,13 @@ class Trace(Frozen):
             mass=min([both.mass, *(chain.masses[-1] for pair in more for chain in pair)]),
         )
 
+    def votes_at(self, tokens: int) -> tuple[list[float], list[int]]:
+        """Margin and thinking tokens of each pair of chains when each may think for `tokens`."""
+        places = [[(one, one.place(tokens)) for one in pair] for pair in self.votes]
+        margins = [sum(one.margins[place] for one, place in pair) / 2 for pair in places]
+        spent = [sum(one.tokens[place] for one, place in pair) for pair in places]
+        return margins, spent
+
     def in_step(self, tokens: int) -> Point:
         """The verdict when each order may think for `tokens`."""
         return self._point("both", self.leading.place(tokens), self.other.place(tokens))
@@ -145,11 +152,26 @@ async def trace(
     """Think `pair` through, up to the last checkpoint of `ladder`, and read it at each.
 
     label: none takes the judge's own, from its whole chains. votes: pairs of whole chains in all,
-    those after the first at `vote_temperature` and read at their ends.
+    those after the first at `vote_temperature`.
 
     Raises RefusedText for text that the model cannot take, EngineError if the engine fails.
     """
-    chains = ChainPair(engine, style, pair, temperature)
+    heats = [temperature, *[vote_temperature] * (votes - 1)]
+    pairs = [ChainPair(engine, style, pair, heat, vote=vote) for vote, heat in enumerate(heats)]
+    made = [await _think(chains, ladder) for chains in pairs]
+    chains, (first, second) = pairs[0], made[0]
+    return Trace(
+        label=label or ("a" if first.margins[-1] + second.margins[-1] > 0 else "b"),
+        own=label is None,
+        lead=chains.lead,
+        group=group,
+        prompt_tokens=chains.prompt_tokens,
+        votes=tuple(made),
+    )
+
+
+async def _think(chains: ChainPair, ladder: Sequence[int]) -> tuple[TracedChain, TracedChain]:
+    """Both chains to their ends, read at every checkpoint."""
     made = [_Reader() for _ in ORDERS]
     for goal in (0, *ladder):
         await chains.grow(goal)
@@ -159,36 +181,9 @@ async def trace(
             reader.add(chains.thoughts[order].thinking_tokens, margin, mass)
         if chains.ended:
             break
-    closed = [not chains.thoughts[order].forced for order in ORDERS]
-    first, second = (reader.chain(done) for reader, done in zip(made, closed, strict=True))
-    return Trace(
-        label=label or ("a" if reading.margin > 0 else "b"),
-        own=label is None,
-        lead=chains.lead,
-        group=group,
-        prompt_tokens=chains.prompt_tokens,
-        votes=(
-            (first, second),
-            *[
-                await _vote(engine, style, pair, ladder[-1], vote_temperature, vote)
-                for vote in range(1, votes)
-            ],
-        ),
-    )
-
-
-async def _vote(
-    engine: Engine, style: Style, pair: Pair, limit: int, temperature: float, vote: int
-) -> tuple[TracedChain, TracedChain]:
-    chains = ChainPair(engine, style, pair, temperature, vote=vote)
-    await chains.grow(limit)
-    reading = await chains.read()
-    made = []
-    for order, margin, mass in zip(ORDERS, reading.margins, reading.masses, strict=True):
-        reader = _Reader()
-        reader.add(chains.thoughts[order].thinking_tokens, margin, mass)
-        made.append(reader.chain(not chains.thoughts[order].forced))
-    return made[0], made[1]
+    ends = [not chains.thoughts[order].forced for order in ORDERS]
+    first, second = (reader.chain(closed) for reader, closed in zip(made, ends, strict=True))
+    return first, second
 
 
 class _Reader:

@@ -116,6 +116,8 @@ class StopReason(StrEnum):
 
     MARGIN = "margin"
     """the stopper was sure enough to stop before the chains ended"""
+    CLOSE = "too_close_to_call"
+    """so close that more thought was not worth its price: a tie"""
     UNPRODUCTIVE = "unproductive"
     """thought was measured not to help this judge, so it read the prompt alone"""
     ENDED = "chains_ended"

@@ -11,6 +11,7 @@ from rrm.types import OrderReading, StopReason, Unscored, Verdict
 
 WHY = {
     StopReason.MARGIN: "the margin was wide enough",
+    StopReason.CLOSE: "too close to call, and more thought was not worth its price",
     StopReason.UNPRODUCTIVE: "thought does not help this judge, by its calibration",
     StopReason.ENDED: "both chains closed by themselves",
     StopReason.VOTED: "both chains left it open, so more of them voted",

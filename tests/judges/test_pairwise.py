@@ -200,6 +200,22 @@ def test_votes_that_contradict_go_on_to_the_last() -> None:
     assert found.preferred == "tie"
 
 
+def test_what_is_too_close_to_think_on_is_a_tie() -> None:
+    close = Policy(price=0.001, rules=(Rule(agree=1.5, close=0.5),), lead=Rule(agree=1.5))
+    stopper = at(1.5).model_copy(update={"policies": (close,)})
+    found = verdict(scripted(prefers_good(0.1), [LONG], stopper))
+    assert (found.reason, found.preferred, found.probability) == (StopReason.CLOSE, "tie", 0.5)
+    assert found.usage.thinking_tokens == 0
+    assert stopper.bid(0, found.margin, agree=True) == 0
+    assert stopper.bid(0, 1.0, agree=True) == 0.001
+    watched = Auditor(Expected(apart=0.05, spent=0.5), delta=0.1)
+    made = scripted(prefers_good(0.1), [LONG], stopper)
+    judge = PairwiseJudge(made.engine, made.style, stopper, made.ladder, auditor=watched)
+    audit = verdict(judge)
+    assert (audit.preferred, audit.reason) == ("a", StopReason.ENDED)
+    assert watched.audited == 1
+
+
 def audited(probe: object, share: float = 1.0) -> PairwiseJudge:
     made = scripted(probe, [LONG], at(1.5))
     watch = Auditor(Expected(apart=0.05, spent=0.5), delta=0.1, share=share)

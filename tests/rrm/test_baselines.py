@@ -3,10 +3,12 @@
 import numpy as np
 
 from rrm.baselines import (
+    VOTING,
     Operating,
     Route,
     compute_optimal,
     confident_exit,
+    consensus_gate,
     oracle,
     others,
     ours,
@@ -17,6 +19,7 @@ from rrm.baselines import (
     uniform_votes,
 )
 from rrm.calibration import Table, calibrated
+from rrm.trace import TracedChain
 from tests.rrm.test_calibration import BOND, LADDER, chain, simulated
 
 ROUTE = Route(
@@ -47,6 +50,24 @@ def test_uniform_votes_add_up_chains_and_margins() -> None:
     points = uniform_votes([voted])
     assert [list(point.right) for point in points] == [[1], [0]]
     assert [list(point.tokens) for point in points] == [[32], [32 + 16]]
+
+
+def test_a_consensus_gate_thinks_on_where_short_chains_differ() -> None:
+    sign = 1 if simulated(1, 1)[0].label == "a" else -1
+    [trace] = simulated(1, 1)
+
+    def pair(*margins: float) -> tuple[TracedChain, TracedChain]:
+        made = chain([sign * margin for margin in margins])
+        return made, made
+
+    same = trace.model_copy(update={"votes": (pair(0, 1, 9), pair(0, 2, -9))})
+    split = trace.model_copy(update={"votes": (pair(0, 1, -9), pair(0, -2, 9))})
+    [point] = consensus_gate([same, split], LADDER[:2])
+    first, second = (same.votes[0][0].tokens[place] for place in (1, 2))
+    assert list(point.right) == [1, 0]
+    assert list(point.tokens) == [4 * first, 4 * first + 2 * (second - first)]
+    assert list(point.probes) == [4, 6]
+    assert set(VOTING) <= others([same], [same, split], LADDER[:2], seed=1).keys()
 
 
 def test_a_gate_thinks_for_narrow_margins_only() -> None:

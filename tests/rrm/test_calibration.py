@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -275,3 +276,46 @@ def worse(chain: TracedChain) -> TracedChain:
     *before, _ = chain.margins
     flipped = before[0] if int(abs(before[0]) * 1000) % 2 else -before[0]
     return chain.model_copy(update={"margins": (*before, 3 * flipped)})
+
+
+def hopeless(traces: list[Trace], share: float, seed: int) -> list[Trace]:
+    """Some of the pairs are too close for any thought: coin flips from first to last."""
+    rng = random.Random(seed)
+    made = []
+    for trace in traces:
+        if rng.random() < share:
+            label: Literal["a", "b"] = "a" if rng.random() < 0.5 else "b"
+            small = [[rng.uniform(-0.05, 0.05) for _ in (0, *LADDER)] for _ in "ab"]
+            chains = tuple(chain(margins) for margins in small)
+            trace = trace.model_copy(
+                update={"label": label, "votes": (chains,), "group": "hopeless"}
+            )
+        made.append(trace)
+    return made
+
+
+def test_what_no_thought_will_settle_is_a_tie_at_once() -> None:
+    traces = hopeless(simulated(1, 3000), 0.3, seed=1)
+    made = Table.of(traces, LADDER)
+    lost = np.array([trace.group == "hopeless" for trace in traces])
+    policy = fit_policy(made, probabilities(made, fit_stages(made)), price=5e-3)
+    found = play(made, policy)
+    assert (found.tied & lost).sum() > 0.4 * lost.sum()  # the others go with what they lean to
+    assert (found.tied & ~lost).sum() < 0.1 * (~lost).sum()
+    assert not found.right[found.tied].any()
+    assert found.tokens[lost].mean() < 0.2 * made.tokens[lost, made.both].mean()
+    cheap = fit_policy(made, probabilities(made, fit_stages(made)), price=0.0)
+    assert play(made, cheap).tied.sum() == 0
+
+
+def test_a_tie_counts_against_the_certificate_and_the_audit() -> None:
+    traces = hopeless(simulated(1, 3000), 0.3, seed=1)
+    found = calibrated(traces, LADDER, "s", BOND, epsilon=0.3)
+    assert found.certificate is not None
+    held = Table.of(traces, LADDER).part(slice(1, None, 2))
+    game = play(held, found.policy)
+    whole = held.right[:, held.both]
+    assert game.tied.any()
+    assert found.certificate.lost == (whole & ~game.right).sum()
+    assert found.expected is not None
+    assert found.expected.apart > (whole != game.right).mean()

@@ -63,7 +63,7 @@ def test_votes_are_whole_chains_of_their_own() -> None:
     engine = ScriptedEngine(["x" * 10 + "</think>", "x" * 4 + "</think>"], leaning)
     found = asyncio.run(trace(engine, rrm.STYLE, PAIR, "a", LADDER, votes=3))
     assert len(found.votes) == 3
-    assert [chain.tokens for chain in found.votes[1]] == [(18,), (12,)]
+    assert [chain.tokens for chain in found.votes[1]] == [(0, 8, 16, 18), (0, 8, 12)]
     point = found.route(LADDER)[-1]
     assert point.at == "votes"
     # The orders contradict, so the test asks for all there are.
