@@ -3,12 +3,15 @@
 import asyncio
 import math
 import time
+from pathlib import Path
 
 import pytest
 
-from judges.nano import data
+from judges.nano import STOPPER, data
 from judges.nano.pairs import pair_of
-from rrm.types import Verdict
+from rrm.audit import Expected
+from rrm.stopping import Stoppers
+from rrm.types import StopReason, Verdict
 from serving.replica import Judge
 from serving.settings import load_settings
 from serving.wire import JudgeRequest
@@ -44,5 +47,34 @@ def test_pairs_share_what_each_brings_along(replica: Judge) -> None:
         assert isinstance(whole, Verdict)
         assert whole.usage.thinking_tokens > 50
         assert replica.budget.spent == spent
+    finally:
+        replica.registry.close()
+
+
+def test_drift_revokes_the_certificate_of_a_running_replica(tmp_path: Path) -> None:
+    """Its stopper promises less thought than the pairs that come need."""
+    kept = Stoppers.model_validate_json(STOPPER.read_text(encoding="utf-8"))
+    strict = kept.stoppers["rrm"].model_copy(update={"expected": Expected(apart=0.3, spent=0.02)})
+    file = tmp_path / "stopper.json"
+    stoppers = {**kept.stoppers, "rrm": strict}
+    file.write_text(kept.model_copy(update={"stoppers": stoppers}).model_dump_json())
+    replica = Judge(load_settings(stopper=file, audit_share=1.0, style="rrm"))
+
+    async def ask(n: int, seed: int) -> list[Verdict]:
+        requests = [asking(one) for one in examples(n, seed=seed)]
+        calls = (replica.judge(request, time.time() + 60) for request in requests)
+        found = await asyncio.gather(*calls)
+        assert all(isinstance(one, Verdict) for one in found)
+        return found  # type: ignore[return-value]
+
+    try:
+        before = asyncio.run(ask(1, seed=1))[0]
+        assert before.judge.certificate is not None
+        audited = asyncio.run(ask(60, seed=2))
+        assert any("audited" in note for one in audited for note in one.judge.notes)
+        after = asyncio.run(ask(1, seed=3))[0]
+        assert after.judge.certificate is None
+        assert any("certificate revoked" in note for note in after.judge.notes)
+        assert after.reason is StopReason.ENDED
     finally:
         replica.registry.close()
