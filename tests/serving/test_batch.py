@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from benchmarks.resume import killed
 from judges.asked import Asked
@@ -19,7 +18,6 @@ from rrm.engine import EngineError, UnreadableText
 from rrm.engines.scripted import ScriptedEngine
 from rrm.types import Pair, Provenance, Unscored, Verdict
 from serving.batch import Judging, Run
-from serving.cli import cli
 from serving.client import ServiceError
 from serving.journal import Line
 from serving.process import ServiceProcess
@@ -214,7 +212,7 @@ def test_a_nano_batch_killed_three_times_has_the_same_bytes(tmp_path: Path) -> N
     assert figures["accuracy"]["share"] > 0.9
 
 
-def test_a_service_judges_a_batch_and_refused_rows_set_the_exit_code(
+def test_a_service_judges_a_batch_and_refused_rows_set_the_returncode(
     service: ServiceProcess, tmp_path: Path
 ) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out"
@@ -232,10 +230,6 @@ def test_a_service_judges_a_batch_and_refused_rows_set_the_exit_code(
     assert closecall(*words, "--columns", "nonsense").returncode == 2
 
 
-def batch(*words: str) -> Result:
-    return CliRunner().invoke(cli, ["batch", *words])
-
-
 def thought(out: Path) -> int:
     lines = [Line.model_validate_json(raw) for raw in lines_of(out)]
     return sum(line.outcome.usage.thinking_tokens for line in lines)
@@ -243,23 +237,23 @@ def thought(out: Path) -> int:
 
 def test_all_rows_share_a_budget_and_a_run_that_goes_on_has_what_is_left(tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out"
-    write_pairs(source, 80, seed=9)
-    words = (str(source), "-o", str(out), "--budget-tokens", "1000")
-    done = batch(*words)
-    assert done.exit_code == 0, done.output
+    write_pairs(source, 40, seed=9)
+    words = ("batch", str(source), "-o", str(out), "--budget-tokens", "500")
+    done = closecall(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
     first = thought(out)
-    assert 850 < first <= 1000
-    assert f"budget: {first:,} spent of 1000 thinking tokens" in done.output
-    kept = lines_of(out)[:40]
+    assert 400 < first <= 500
+    assert f"budget: {first:,} spent of 500 thinking tokens" in done.stdout
+    kept = lines_of(out)[:20]
     out.write_text("".join(line + "\n" for line in kept))
-    again = batch(*words)
-    assert again.exit_code == 0, again.output
-    assert lines_of(out)[:40] == kept
-    assert 850 < thought(out) <= 1000
-    more = batch(str(source), "-o", str(out), "--budget-tokens", "2000")
-    assert more.exit_code == 2
-    assert "begun with something else (budget: '1000 thinking tokens'" in " ".join(
-        more.output.split()
+    again = closecall(*words)
+    assert again.returncode == 0, again.stderr
+    assert lines_of(out)[:20] == kept
+    assert 400 < thought(out) <= 500
+    more = closecall("batch", str(source), "-o", str(out), "--budget-tokens", "2000")
+    assert more.returncode == 2
+    assert "begun with something else (budget: '500 thinking tokens'" in " ".join(
+        more.stderr.split()
     )
 
 
@@ -275,17 +269,17 @@ def test_a_budget_that_cannot_be_kept_is_refused(
     tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
     source = rows(tmp_path / "in.jsonl", 2)
-    done = batch(str(source), "-o", str(tmp_path / "out"), *words)
-    assert done.exit_code == 2
-    assert said in " ".join(done.output.split())
+    done = closecall("batch", str(source), "-o", str(tmp_path / "out"), *words)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
 
 
 def test_a_budget_of_operations_is_counted_from_the_models_config(tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out"
     write_pairs(source, 20, seed=10)
-    done = batch(str(source), "-o", str(out), "--budget-flops", "4e9")
-    assert done.exit_code == 0, done.output
-    found = re.search(r"budget: (\S+) spent of 4e\+09 FLOPs", done.output)
+    done = closecall("batch", str(source), "-o", str(out), "--budget-flops", "4e9")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r"budget: (\S+) spent of 4e\+09 FLOPs", done.stdout)
     assert found is not None
     assert 3e9 < float(found[1].replace(",", "")) <= 4e9
 
@@ -293,7 +287,9 @@ def test_a_budget_of_operations_is_counted_from_the_models_config(tmp_path: Path
 def test_seconds_end_a_batch(tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out"
     write_pairs(source, 300, seed=11)
-    done = batch(str(source), "-o", str(out), "--budget-seconds", "1", "--max-unscored", "1")
-    assert done.exit_code == 0, done.output
+    done = closecall(
+        "batch", str(source), "-o", str(out), "--budget-seconds", "1", "--max-unscored", "1"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     reasons = {Line.model_validate_json(raw).outcome.reason for raw in lines_of(out)}
     assert "budget" in reasons | {"budget_spent"}

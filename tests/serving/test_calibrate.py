@@ -18,10 +18,14 @@ from serving.registry import Registry, weights_digest
 from serving.settings import load_settings
 from tests.serving.test_cli import closecall
 
-N = FEWEST
+N = 80
 
 
-def test_killed_and_started_again_it_ends_with_a_certificate(tmp_path: Path) -> None:
+def test_killed_and_started_again_it_ends_with_a_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("rrm.calibration", "serving.calibrate"):  # so that it takes seconds
+        monkeypatch.setattr(f"{module}.FEWEST", N)
     data, out = tmp_path / "labelled.jsonl", tmp_path / "stopper.json"
     write_pairs(data, N, seed=1)
     with data.open("a") as file:
@@ -30,7 +34,7 @@ def test_killed_and_started_again_it_ends_with_a_certificate(tmp_path: Path) -> 
             {"prompt": "Why?", "response_a": "2", "response_b": "3", "label": "a"},
         ):
             file.write(json.dumps(row) + "\n")
-    words = ("calibrate", "--data", str(data), "--out", str(out), "--epsilon", "0.05")
+    words = ("calibrate", "--data", str(data), "--out", str(out), "--epsilon", "0.2")
     traces = tmp_path / "labelled.jsonl.default.traces.jsonl"
     with subprocess.Popen([sys.executable, "-m", "serving.cli", *words]) as process:
         while not traces.is_file() or traces.read_bytes().count(b"\n") < 10:
@@ -40,7 +44,7 @@ def test_killed_and_started_again_it_ends_with_a_certificate(tmp_path: Path) -> 
     kept = traces.read_bytes().splitlines()[:10]
     done = closecall(*words)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "certified: at most 0.05 of accuracy lost" in " ".join(done.stdout.split())
+    assert "certified: at most 0.2 of accuracy lost" in " ".join(done.stdout.split())
     assert traces.read_bytes().splitlines()[:10] == kept
     lines = [TraceLine.model_validate_json(line) for line in traces.read_bytes().splitlines()]
     assert [line.index for line in lines] == list(range(N + 2))
@@ -53,10 +57,10 @@ def test_killed_and_started_again_it_ends_with_a_certificate(tmp_path: Path) -> 
     assert made.model_digest == weights_digest(str(WEIGHTS))
     shown = Path(f"{traces}.html").read_text()
     assert shown.count("<svg") == 2
-    assert "Certified: stopping early loses at most 0.05" in shown
+    assert "Certified: stopping early loses at most 0.2" in shown
     certificate = made.stoppers["rrm"].certificate
     assert certificate is not None
-    assert (certificate.epsilon, certificate.n) == (0.05, N // 2)
+    assert (certificate.epsilon, certificate.n) == (0.2, N // 2)
 
     registry = Registry(load_settings(stopper=out))
     try:
@@ -74,17 +78,17 @@ def test_killed_and_started_again_it_ends_with_a_certificate(tmp_path: Path) -> 
 
 def test_few_labels_tell_whether_thought_helps_and_none_is_refused(tmp_path: Path) -> None:
     data = tmp_path / "few.jsonl"
-    write_pairs(data, 30, seed=1)
+    write_pairs(data, 16, seed=1)
     out = tmp_path / "out"
     done = closecall("calibrate", "--data", str(data), "--out", str(out))
     assert done.returncode == 3, done.stderr
     said = " ".join(done.stdout.split())
     assert "right 0." in said
-    assert "too few for thresholds: 30 labels cannot prove a loss of at most 0.01" in said
+    assert "too few for thresholds: 16 labels cannot prove a loss of at most 0.01" in said
     found = Stoppers.model_validate_json(out.read_text()).stoppers["rrm"]
     assert (found.policy, found.certificate) == (None, None)
     assert found.productivity is not None
-    assert found.productivity.n == 30
+    assert found.productivity.n == 16
     bare = tmp_path / "bare.jsonl"
     bare.write_text(data.read_text().replace('"label"', '"sticker"'))
     done = closecall("calibrate", "--data", str(bare), "--out", str(out))

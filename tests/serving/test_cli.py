@@ -1,21 +1,28 @@
-"""The command line, run as a person runs it."""
+"""The command line: once as a person runs it, else within this process."""
 
 import json
 import subprocess
 import sys
 
+from typer.testing import CliRunner
+
 from rrm.types import Verdict
+from serving.cli import cli
 
 ASK = ("--prompt", "What is 345 + 278?", "--a", "The answer is 623.", "--b", "It comes to 626.")
 
 
 def closecall(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "serving.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    """The command within this process, which has torch loaded already."""
+    found = CliRunner().invoke(cli, words)
+    if found.exception is not None and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    return subprocess.CompletedProcess(words, found.exit_code, found.stdout, found.stderr)
 
 
 def test_a_verdict_is_printed_with_its_thought_and_path() -> None:
-    done = closecall("judge", *ASK)
+    command = [sys.executable, "-m", "serving.cli", "judge", *ASK]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     for said in (
         "response a is better",
