@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.frontier import (
     LEAST_SAVED,
+    STYLES,
     TRACES,
     Set,
     drift,
@@ -17,13 +18,12 @@ from benchmarks.frontier import (
     missed,
     plot,
     read,
+    read_sets,
     tokens_for,
 )
 from judges import rrm
 from judges.nano.pairs import write_pairs
-from rrm.baselines import (
-    PUBLISHED,
-)
+from rrm.baselines import PUBLISHED, VOTING
 from rrm.engine import Engine
 from rrm.trace import TracedChain, trace
 from serving.rows import read_dataset
@@ -75,7 +75,7 @@ def test_the_kept_traces_are_nanos_own(
 ) -> None:
     """As `benchmarks/traces/README.md` says they were made."""
     write_pairs(tmp_path / "pairs.jsonl", 3, seed, closest)
-    kept = read(TRACES, name, "rrm", 3).held
+    kept = read(TRACES, name, "held", "rrm", 3)
     for row, old in zip(read_dataset(tmp_path / "pairs.jsonl").rows, kept, strict=True):
         assert row.pair is not None
         made = trace(nano, rrm.STYLE, row.pair, old.label, nano.card.ladder, group=row.group)
@@ -86,12 +86,30 @@ def test_the_kept_traces_are_nanos_own(
             assert one.margins == pytest.approx(other.margins, abs=1e-3)
 
 
+def test_what_takes_votes_has_traces_with_votes() -> None:
+    for style in STYLES:
+        voted = read_sets(TRACES, style, 20)["voted"].held
+        assert {len(trace.votes) for trace in voted} == {5}
+        ends = {chain.margins[-1] for trace in voted for pair in trace.votes for chain in pair}
+        assert len(ends) > 2 * 20  # votes have thought for themselves
+
+
+def test_a_set_with_votes_is_compared_with_what_takes_votes() -> None:
+    voted = [trace.model_copy(update={"votes": trace.votes * 3}) for trace in simulated(2, 400)]
+    said, drawn = figures(Set("voted", "rrm", simulated(1, 2000), voted), LADDER, seed=1)
+    assert {f"points over {name}" for name in VOTING} <= said.keys()
+    assert set(VOTING) <= set(drawn)
+    # The same chains thrice tell nothing more and cost thrice as much.
+    assert said["fewer than uniform votes"]["value"] >= said["saved"]["value"] - 1e-9
+
+
 def test_what_is_missed_is_said(tmp_path: Path) -> None:
     good = {
         "lost": 0.005,
         "saved": 0.8,
         "fewer than uniform budget": 0.7,
         "of_oracle": 0.8,
+        "replay_seconds": 1.0,
         **{f"points over {name}": 0.1 for name in PUBLISHED},
     }
     assert missed("mixed", {name: {"value": value} for name, value in good.items()}) == []
@@ -100,11 +118,15 @@ def test_what_is_missed_is_said(tmp_path: Path) -> None:
         "saved": 0.4,
         "fewer than uniform budget": 0.5,
         "of_oracle": 0.7,
+        "replay_seconds": 61.0,
         **{f"points over {name}": 0.0 for name in PUBLISHED},
     }
     said = {name: {"value": value} for name, value in bad.items()}
-    assert len(missed("mixed", said)) == 4 + 1 + len(PUBLISHED)
-    assert len(missed("close", said)) == 2
+    assert len(missed("mixed", said)) == 5 + 1 + len(PUBLISHED)
+    assert len(missed("close", said)) == 3
+    votes = {f"points over {name}": {"value": -0.1} for name in VOTING}
+    votes["replay_seconds"] = {"value": 1.0}
+    assert len(missed("voted", votes)) == len(VOTING)
     assert set(LEAST_SAVED) == {"mixed", "close"}
 
 
