@@ -26,10 +26,11 @@ from benchmarks.report import finish, machine, parser
 from judges.nano import WEIGHTS
 from rrm.audit import Auditor
 from rrm.baselines import PUBLISHED, VOTING, Curve, Operating, Route, oracle, others, ours, played
-from rrm.calibration import Table, calibrated, play
+from rrm.calibration import calibrated
 from rrm.cost import CostModel
 from rrm.engine import ModelCard
 from rrm.engines.words import Words
+from rrm.replay import Table, play
 from rrm.style import open_style
 from rrm.trace import Trace
 from serving.calibrate import TraceLine

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from judges.asked import READABLE_MASS, REPLY_TOKENS, TIE, Asked, Watch
 from judges.purse import Purse
+from judges.written import agree, sides, stated
+from rrm.audit import Auditor
 from rrm.budget import Share
 from rrm.chain import ORDERS, ChainPair, Order, PairReading
-from rrm.parse import Choice, Reading, Scores, Unread
-from rrm.stopping import AT_ONCE, uncalibrated
+from rrm.engine import Engine
+from rrm.parse import Reading, Unread
+from rrm.stopping import AT_ONCE, Stopper, uncalibrated
+from rrm.style import Style
 from rrm.types import (
     At,
     Checkpoint,
@@ -28,11 +32,27 @@ from rrm.types import (
 )
 from rrm.votes import Ballot
 
-if TYPE_CHECKING:
-    from judges.pairwise import PairwiseJudge
-
-
 SPENT = "nothing is left of the budget for all pairs; give more, or fewer pairs"
+
+
+class Bench(Protocol):
+    """What a judgement needs of its judge."""
+
+    engine: Engine
+    style: Style
+    stopper: Stopper | None
+    ladder: tuple[int, ...]
+    temperature: float
+    auditor: Auditor | None
+
+    @property
+    def revoked(self) -> str | None: ...
+
+    def audits(self, pair: Pair, asked: Asked) -> bool: ...
+
+    def provenance(
+        self, asked: Asked, defanged: tuple[str, ...] = (), share: Share | None = None
+    ) -> Provenance: ...
 
 
 class Judgement:
@@ -40,7 +60,7 @@ class Judgement:
 
     def __init__(
         self,
-        judge: PairwiseJudge,
+        judge: Bench,
         pair: Pair,
         asked: Asked,
         chains: ChainPair,
@@ -138,13 +158,11 @@ class Judgement:
         if not await self.purse.open(self.chains, math.inf):
             return self.unscored("budget", SPENT)
         if effort != "full":
-            sides = self._sides(await self.chains.reply(REPLY_TOKENS))
-            agreed = not isinstance(sides, Unscored) and sides[0] * sides[1] > 0
+            quick = await self.chains.reply(REPLY_TOKENS)
+            agreed = agree(quick)
             if agreed or effort == "none" or self.limit == 0:
-                if isinstance(sides, Unscored):
-                    return sides
                 none = effort == "none" or not agreed
-                return self._written(sides, StopReason.NO_THOUGHT if none else StopReason.AGREED)
+                return self._written(quick, StopReason.NO_THOUGHT if none else StopReason.AGREED)
             judge = self.judge
             self.before = self.chains.usage()
             self.chains = ChainPair(
@@ -155,10 +173,7 @@ class Judgement:
         replies = await self.purse.reply(self.chains, self.limit, 0.0)
         if replies is None:
             return self.unscored("budget", SPENT)
-        sides = self._sides(replies)
-        if isinstance(sides, Unscored):
-            return sides
-        return self._written(sides, StopReason.PARSED)
+        return self._written(replies, StopReason.PARSED)
 
     def _stepping(self) -> tuple[Order, ...]:
         """The orders that stop at checkpoints: the leading one, where it may settle the pair.
@@ -336,29 +351,17 @@ class Judgement:
         replies = await self.purse.finish(self.chains, REPLY_TOKENS, self._bid)
         if replies is None:
             return self.unscored("budget", SPENT)
-        sides = self._sides(replies)
-        if isinstance(sides, Unscored):
-            return sides
-        return self._written(sides, StopReason.PARSED)
+        return self._written(replies, StopReason.PARSED)
 
-    def _sides(self, readings: Sequence[Reading]) -> tuple[float, float] | Unscored:
-        """Which response each order's written verdict prefers: 1 is a, -1 is b, 0 neither."""
-        sides: list[float] = []
-        for reading, sign in zip(readings, (1.0, -1.0), strict=True):
-            if isinstance(reading, Unread):
-                return self.unscored(reading.reason, reading.detail)
-            sides.append(sign * direction(reading))
-        return sides[0], sides[1]
-
-    def _written(self, sides: tuple[float, float], reason: StopReason) -> Verdict | Unscored:
-        if sides[0] * sides[1] < 0:
+    def _written(self, replies: Sequence[Reading], reason: StopReason) -> Verdict | Unscored:
+        """The verdict that both orders' texts state."""
+        found = sides(replies)
+        if isinstance(found, Unread):
+            return self.unscored(found.reason, found.detail)
+        if found[0] * found[1] < 0:
             return self.unscored("order_conflict", "the orders' written verdicts contradict")
-        margin = sum(sides) / 2
-        preferred: Side = "tie" if margin == 0 else "a" if margin > 0 else "b"
-        # Two votes and Laplace's rule: (votes + 1) / (orders + 2).
-        votes = sum(side * margin > 0 for side in sides)
-        probability = 0.5 if margin == 0 else (votes + 1) / 4
-        return self._verdict(preferred, probability, sides, None, reason)
+        preferred, probability = stated(found)
+        return self._verdict(preferred, probability, found, None, reason)
 
     def _verdict(
         self,
@@ -405,13 +408,3 @@ class Judgement:
             said = f"audited: it would have stopped after {self.early[2]} tokens"
             found = found.model_copy(update={"notes": (*found.notes, said)})
         return found.model_copy(update={"certificate": None}) if late else found
-
-
-def direction(reading: Reading) -> float:
-    """+1 if the reply prefers the first response shown, -1 the second, 0 neither."""
-    if isinstance(reading, Choice) and reading.index is not None:
-        return 1.0 if reading.index == 0 else -1.0
-    if isinstance(reading, Scores):
-        first, second = reading.values
-        return float((first > second) - (first < second))
-    return 0.0

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrm.allocation import allocate
-from rrm.calibration import Table, play
+from rrm.replay import Table, play
 from rrm.stopping import Policy, Stopper
 from rrm.trace import Point, Trace
 
@@ -71,12 +71,26 @@ class Route:
         return cls._of(traces, points, 1)
 
     @classmethod
+    def with_votes(cls, traces: Sequence[Trace], ladder: Sequence[int]) -> Route:
+        """Both orders in step, and behind whole chains two, three, ... votes of them."""
+        route, votes = cls.in_step(traces, ladder), uniform_votes(traces)[1:]
+        signs = np.array([1.0 if trace.label == "a" else -1.0 for trace in traces])
+        ends = [trace.votes_at(max(ladder))[0] for trace in traces]
+        means = np.array([np.cumsum(end) / np.arange(1, len(end) + 1) for end in ends])
+        margin = np.hstack([route.margin, means[:, 1:] * signs[:, None]])
+        tokens = np.hstack([route.tokens, np.stack([vote.tokens for vote in votes]).T])
+        return cls(margin, tokens, route.agree, route.each)
+
+    @classmethod
     def _of(cls, traces: Sequence[Trace], points: Sequence[Sequence[Point]], each: int) -> Route:
         signs = np.array([1.0 if trace.label == "a" else -1.0 for trace in traces])
         margin = np.array([[point.margin for point in row] for row in points], dtype=np.float64)
         tokens = np.array([[point.tokens for point in row] for row in points], dtype=np.float64)
         agree = np.array([row[0].agree for row in points], dtype=bool)
         return cls(margin * signs[:, None], tokens, agree, each)
+
+    def part(self, rows: NDArray[np.int_]) -> Route:
+        return Route(self.margin[rows], self.tokens[rows], self.agree[rows], self.each)
 
     @property
     def last(self) -> int:
@@ -216,6 +230,28 @@ def compute_optimal(fitted: Route, held: Route) -> Curve:
     return [held.once(depth[bins(held)]) for depth in budgets]
 
 
+def cross_fitted(route: Route) -> Curve:
+    """The compute-optimal table of each half of the pairs, played on the other half."""
+    halves = [np.arange(start, len(route.margin), 2) for start in (0, 1)]
+    parts = [
+        compute_optimal(route.part(halves[1 - half]), route.part(halves[half])) for half in (0, 1)
+    ]
+
+    def whole(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+        made = np.zeros(len(route.margin))
+        made[halves[0]], made[halves[1]] = first, second
+        return made
+
+    return [
+        Operating(
+            whole(one.right, two.right),
+            whole(one.tokens, two.tokens),
+            whole(one.probes, two.probes),
+        )
+        for one, two in zip(*parts, strict=True)
+    ]
+
+
 def oracle(route: Route) -> Operating:
     """The cheapest checkpoint that is right; none at all where no checkpoint is."""
     right = route.margin > 0
@@ -243,7 +279,7 @@ PUBLISHED = (
     "stable exit",
 )
 """the ways of others; what `others` has besides is theirs with our leading order"""
-VOTING = ("uniform votes", "consensus gate")
+VOTING = ("uniform votes", "consensus gate", "compute-optimal table with votes")
 """those of others that need more than one pair of chains in a trace"""
 
 
@@ -255,10 +291,15 @@ def others(
     fitted: other traces, for what has to be fitted.
     """
     step, lead = Route.in_step(traces, ladder), Route.one_order(traces, ladder)
-    voting = {"uniform votes": [uniform_votes(traces)]}
-    voting["consensus gate"] = [consensus_gate(traces, ladder)]
+    voting: dict[str, list[Curve]] = {}
+    if all(trace.votes[1:] for trace in traces):
+        voting = {
+            "uniform votes": [uniform_votes(traces)],
+            "consensus gate": [consensus_gate(traces, ladder)],
+            "compute-optimal table with votes": [cross_fitted(Route.with_votes(traces, ladder))],
+        }
     return {
-        **(voting if all(trace.votes[1:] for trace in traces) else {}),
+        **voting,
         "uniform budget": [uniform(step), uniform(lead)],
         "random gate": [random_gate(step, seed)],
         "two-level gate": [two_level_gate(step)],

@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from rrm.calibration import FEWEST, Table, calibrated, play, shortfall
+from rrm.calibration import FEWEST, calibrated, shortfall
 from rrm.engine import EngineError, RefusedText
 from rrm.productivity import Productivity
+from rrm.replay import Table, play
 from rrm.stopping import STOPPER_FILE, Stopper, Stoppers
 from rrm.style import Style
 from rrm.trace import Trace, trace

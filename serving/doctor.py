@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from judges.asked import READABLE_MASS, REPLY_TOKENS
-from judges.judgement import direction
 from judges.nano import data
+from judges.written import direction
 from rrm.chain import ChainPair, PairReading
 from rrm.parse import Unread
 from rrm.types import Pair, Side

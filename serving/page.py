@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from rrm.baselines import PUBLISHED, Route, oracle, others, ours, played
-from rrm.calibration import FEWEST, Table, play, probabilities
+from rrm.calibration import FEWEST, probabilities
 from rrm.productivity import Productivity
+from rrm.replay import Table, play
 from rrm.stopping import Stopper
 from rrm.trace import Trace
 

@@ -9,6 +9,7 @@ from rrm.baselines import (
     compute_optimal,
     confident_exit,
     consensus_gate,
+    cross_fitted,
     oracle,
     others,
     ours,
@@ -18,7 +19,8 @@ from rrm.baselines import (
     uniform,
     uniform_votes,
 )
-from rrm.calibration import Table, calibrated
+from rrm.calibration import calibrated
+from rrm.replay import Table
 from rrm.trace import TracedChain
 from tests.rrm.test_calibration import BOND, LADDER, chain, simulated
 
@@ -68,6 +70,22 @@ def test_a_consensus_gate_thinks_on_where_short_chains_differ() -> None:
     assert list(point.tokens) == [4 * first, 4 * first + 2 * (second - first)]
     assert list(point.probes) == [4, 6]
     assert set(VOTING) <= others([same], [same, split], LADDER[:2], seed=1).keys()
+
+
+def test_votes_lie_behind_whole_chains_and_a_table_may_choose_them() -> None:
+    traces, ladder = simulated(3, 400), (*LADDER, 24)  # to their ends
+    voted = [trace.model_copy(update={"votes": trace.votes * 3}) for trace in traces]
+    route, plain = Route.with_votes(voted, ladder), Route.in_step(traces, ladder)
+    whole = plain.tokens[:, -1]
+    assert route.margin.shape[1] == plain.margin.shape[1] + 2
+    assert np.allclose(route.tokens[:, -2:], np.stack([2 * whole, 3 * whole]).T)
+    assert np.allclose(route.margin[:, -2:], plain.margin[:, -1:])
+    curve = cross_fitted(route)
+    assert len(curve) == len(compute_optimal(route, route))
+    assert curve[0].tokens.max() == 0
+    # Votes that say the same are never worth their price.
+    assert curve[-1].tokens.max() <= whole.max()
+    assert curve[-1].right.mean() > 0.95
 
 
 def test_a_gate_thinks_for_narrow_margins_only() -> None:

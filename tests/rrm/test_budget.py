@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from judges.nano import WEIGHTS
 from rrm.budget import HORIZON, Budget, Compute, Share, Tokens
-from rrm.calibration import Table, calibrated, play
+from rrm.calibration import calibrated
 from rrm.cost import CostModel
+from rrm.replay import Table, play
 from rrm.stopping import Stopper
 from rrm.types import Usage
 from tests.rrm.test_calibration import BOND, LADDER, simulated

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from rrm.calibration import (
     FEWEST,
     LOOK_TOKENS,
-    Table,
     best_policy,
     calibrated,
     certify,
@@ -21,10 +20,10 @@ from rrm.calibration import (
     fit_policy,
     fit_stages,
     fit_stopper,
-    play,
     probabilities,
     shortfall,
 )
+from rrm.replay import Table, play
 from rrm.stopping import Policy, Rule
 from rrm.trace import Trace, TracedChain
 
