@@ -145,17 +145,16 @@ def main() -> int:
         "thinking_tokens": statistics.mean(one.usage.thinking_tokens for one in outcomes),
         "by_votes": thought,
     }
-    print(f"the service judged {len(outcomes)} pairs, mostly ending by {', '.join(reasons)}, with ")
-    print(f"{figures['thinking_tokens']:.1f} thinking tokens a pair")
+    print(
+        f"the service judged {len(outcomes)} pairs, mostly ending by {', '.join(reasons)}, with "
+        f"{figures['thinking_tokens']:.1f} thinking tokens a pair"
+    )
     for kind, some in thought.items():
         low, high = some["interval"]
         print(f"votes {kind}: {some['mean']:.1f} [{low:.1f}, {high:.1f}] tokens, {some['n']} pairs")
-    print(
-        f"\nmachine: {machine()}; model: {Path(args.model).name}; data: {args.data.name}; ", end=""
-    )
-    print(
-        f"style {args.style}; seed {args.seed}, n {len(rows)}; calibrated in {calibrated:.0f} s, "
-    )
+    shown = Path(args.model).name
+    print(f"\nmachine: {machine()}; model: {shown}; data: {args.data.name}; style {args.style};")
+    print(f"seed {args.seed}, n {len(rows)}; calibrated in {calibrated:.0f} s, ", end="")
     print(f"took {time.monotonic() - began:.0f} s")
     print(
         f"gain of thought {report.whole.value:+.3f} [{report.whole.low:+.3f}, "
