@@ -2,10 +2,11 @@
 `python -m benchmarks.productive --model DIR --data FILE`.
 
 `n` pairs of a JSONL file are calibrated on, which tells whether thought is productive; a service
-with what came out judges the same pairs, and has to behave accordingly: no thought where thought
-was found not to help, whole chains where nothing could be proved. Where the data has several
-annotators' votes, thought on split votes is compared with thought on unanimous ones. Nothing is
-promised of the accuracy. `python -m benchmarks.models smollm2 DIR` makes a model.
+with what came out judges some of them, and has to behave accordingly: no thought where thought was
+found not to help, whole chains where nothing could be proved. Where the data has several
+annotators' votes, thought on split votes is compared with thought on unanimous ones, replayed from
+the traces. Nothing is promised of the accuracy. `python -m benchmarks.models smollm2 DIR` makes a
+model.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from rich.console import Console
 from benchmarks.models import smollm2
 from benchmarks.report import finish, interval, machine, parser
 from judges.asked import Asked
+from rrm.replay import Table, play
 from rrm.stopping import Stopper
 from rrm.types import Pair, StopReason, Unscored, Verdict
 from serving.calibrate import Asked as Proof
-from serving.calibrate import calibrate
+from serving.calibrate import TraceLine, calibrate
 from serving.client import AsyncClient
 from serving.process import ServiceProcess
 from serving.rows import read_dataset
@@ -80,14 +82,14 @@ def missed(stopper: Stopper, outcomes: Sequence[Verdict | Unscored]) -> list[str
 
 
 def by_votes(
-    rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Verdict | Unscored], seed: int
+    rows: Sequence[Mapping[str, Any]], thought: Sequence[float], seed: int
 ) -> dict[str, Any]:
     """Mean thinking tokens on pairs whose annotators were split, and on the others."""
-    tokens: dict[str, list[int]] = {"split": [], "unanimous": []}
-    for row, outcome in zip(rows, outcomes, strict=True):
-        if row.get("votes") and isinstance(outcome, Verdict):
+    tokens: dict[str, list[float]] = {"split": [], "unanimous": []}
+    for row, spent in zip(rows, thought, strict=True):
+        if row.get("votes"):
             kind = "unanimous" if len(set(row["votes"])) == 1 else "split"
-            tokens[kind].append(outcome.usage.thinking_tokens)
+            tokens[kind].append(spent)
     return {
         kind: {
             "n": len(some),
@@ -104,6 +106,7 @@ def main() -> int:
     made.add_argument("--model", required=True, help="a directory, made if there is none; or nano")
     made.add_argument("--data", type=Path, required=True, help="JSONL, one labelled pair a row")
     made.add_argument("--style", default="rrm")
+    made.add_argument("--served", type=int, default=12, help="pairs that the service judges too")
     args = made.parse_args()
     began = time.monotonic()
     if args.model != "nano":
@@ -128,13 +131,18 @@ def main() -> int:
         )
         calibrated = time.monotonic() - began
         config.write_text("\n".join([*lines, f'stopper = "{out}"']) + "\n", encoding="utf-8")
-        pairs = [row.pair for row in dataset.rows if row.pair is not None]
+        pairs = [row.pair for row in dataset.rows if row.pair is not None][: args.served]
+        lines_of_traces = (folder / "traces.jsonl").read_text(encoding="utf-8").splitlines()
+        kept = [TraceLine.model_validate_json(line) for line in lines_of_traces]
         with ServiceProcess(folder / "log", "--config", str(config)) as service:
             outcomes = asyncio.run(served(service, pairs))
     report = stopper.productivity
     assert report is not None
     reasons = statistics.multimode([one.reason for one in outcomes])
-    thought = by_votes(rows, outcomes, args.seed)
+    traced = [(rows[line.index], line.trace) for line in kept if line.trace is not None]
+    table = Table.of([trace for _, trace in traced], stopper.ladder)
+    spent = [float(one) for one in play(table, stopper.policy).tokens]
+    thought = by_votes([row for row, _ in traced], spent, args.seed)
     figures = {
         "n": len(rows),
         "verdict": report.verdict,

@@ -9,7 +9,7 @@ from benchmarks.productive import by_votes, missed, sample
 from judges.asked import Asked
 from rrm.productivity import Gain, Productivity
 from rrm.stopping import AT_ONCE, Stopper
-from rrm.types import Unscored, Usage, Verdict
+from rrm.types import Unscored, Verdict
 from tests.judges.test_pairwise import LONG, at, prefers_good, scripted, unreadable, verdict
 from tests.judges.test_pairwise import judged as judged_by
 
@@ -47,13 +47,11 @@ def test_an_unscored_pair_is_told() -> None:
 
 
 def test_thought_is_compared_by_the_annotators_votes() -> None:
-    found = judged(None)
-    spent = [found.model_copy(update={"usage": Usage(thinking_tokens=n)}) for n in (10, 30, 5, 7)]
     rows = [{"votes": ["A", "A", "B"]}, {"votes": ["B", "A", "C"]}, {"votes": ["A"] * 3}, {}]
-    thought = by_votes(rows, spent, seed=1)
+    thought = by_votes(rows, [10, 30, 5, 7], seed=1)
     assert (thought["split"]["n"], thought["split"]["mean"]) == (2, 20)
     assert (thought["unanimous"]["n"], thought["unanimous"]["mean"]) == (1, 5)
-    assert by_votes([{}], [found], seed=1) == {}
+    assert by_votes([{}], [9], seed=1) == {}
 
 
 @pytest.mark.parametrize("n", [3, 99])
