@@ -307,7 +307,8 @@ class Share:
         """
         budget, more = self.budget, amount - self.reserved
         if self.most is not None and self.spent + amount > self.most:
-            more = math.inf
+            self.cut = True
+            return False
         if more > 0:
             claim = _Claim(-bid, next(budget._count), more, self)
             heapq.heappush(budget._claims, claim)

@@ -202,6 +202,26 @@ def test_a_budget_of_seconds_follows_the_clock(stopper: Stopper) -> None:
     assert 90 < now < 105
 
 
+def test_seconds_are_shared_equally_too_where_no_prices_are_known() -> None:
+    now = 0.0
+    budget = Budget(pairs=100, seconds=100, clock=lambda: now)
+
+    async def run() -> None:
+        nonlocal now
+        for _ in range(70):
+            share = begin(budget)
+            if await share.reserve(10, 0.0):
+                share.pay(10)
+            now += 1.0
+            share.end()
+        late = begin(budget)  # 30 seconds and as many pairs are left: 10 tokens each
+        assert late.most == pytest.approx(10, rel=0.1)
+        assert not await late.reserve(20, 0.0)
+        assert (late.cut, budget.reserved) == (True, 0)
+
+    asyncio.run(run())
+
+
 def test_compute_is_counted_as_the_cost_model_does() -> None:
     cost = CostModel.of_directory(WEIGHTS)
     meter = Compute(cost, suffix=7)
