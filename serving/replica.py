@@ -17,7 +17,7 @@ from serving.registry import Registry
 from serving.settings import Settings
 from serving.wire import JudgeInfo, JudgeList, JudgeRequest, Refusal, ScoreRequest, ThoughtEvent
 
-ANSWERING = 0.1
+ANSWERING = 0.3
 """seconds before the deadline at which a replica stops, so that its answer arrives in time"""
 StreamItem = ThoughtEvent | Checkpoint | Verdict | Unscored | Refusal
 

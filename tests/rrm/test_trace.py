@@ -72,7 +72,9 @@ def test_votes_are_whole_chains_of_their_own() -> None:
 
 def test_the_chains_of_a_vote_differ(nano: Engine) -> None:
     [example] = examples(1, seed=8)
-    made = trace(nano, rrm.STYLE, pair_of(example), "a", nano.card.ladder, votes=4)
+    made = trace(
+        nano, rrm.STYLE, pair_of(example), "a", nano.card.ladder, votes=4, vote_temperature=2.0
+    )
     found = asyncio.run(made)
     margins = {chain.margins[-1] for pair in found.votes[1:] for chain in pair}
     assert len(margins) > 2

@@ -119,13 +119,13 @@ def test_an_engine_that_hangs_is_unscored_at_the_deadline(
         ("/v1/judge", ASK),
         ("/v1/score", {"prompt": ASK["prompt"], "responses": ["1", "2"]}),
     ):
-        answer = service.http.post(route, json={**body, "timeout": 1.0})
+        answer = service.http.post(route, json={**body, "timeout": 3.0})
         assert answer.status_code == 200
         found = answer.json()
         assert (found["kind"], found["reason"]) == ("unscored", "deadline")
         assert "within" in found["detail"]
     with service.http.stream(
-        "POST", "/v1/judge", json={**ASK, "timeout": 1.0, "stream": True}
+        "POST", "/v1/judge", json={**ASK, "timeout": 3.0, "stream": True}
     ) as s:
         assert [(name, data["reason"]) for name, data in events(s)] == [("outcome", "deadline")]
 
