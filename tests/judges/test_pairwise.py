@@ -243,7 +243,7 @@ def test_an_audit_that_has_no_time_costs_nobody_a_verdict() -> None:
         return prefers_good(0.1)(chain, suffix, labels)
 
     judge = audited(stalls)
-    found = verdict(judge, asked=Asked(seconds=0.3))
+    found = verdict(judge, asked=Asked(seconds=2.0))
     assert (found.reason, found.preferred) == (StopReason.MARGIN, "a")
     assert found.usage.thinking_tokens == 32
     assert judge.auditor is not None
