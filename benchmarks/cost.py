@@ -12,6 +12,7 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -58,11 +59,11 @@ SHAPES = tuple(Shape(heads, kv_heads) for heads, shared in GROUPS for kv_heads i
 def best_of_this_machine() -> Machine:
     """Operations and bytes a second, each the best of some tries."""
 
-    def least(work: object, tries: int = 7) -> float:
+    def least(work: Callable[[], object], tries: int = 7) -> float:
         times = []
         for _ in range(tries):
             began = time.perf_counter()
-            work()  # type: ignore[operator]
+            work()
             times.append(time.perf_counter() - began)
         return min(times)
 

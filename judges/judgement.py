@@ -336,9 +336,11 @@ class Judgement:
         """
         if self.early is not None:
             return self._decide(self.early[0], self.early[1], self.early[3])
+        left = self.share.budget.seconds_left if self.share else None
+        spent = left is not None and (left <= 0 or self.asked.seconds is None)
         if self.last is not None and self.last[0].mass >= READABLE_MASS:
-            return self._decide(*self.last, StopReason.DEADLINE)
-        if self.share is not None and (self.share.budget.seconds_left or 1.0) <= 0:
+            return self._decide(*self.last, StopReason.SPENT if spent else StopReason.DEADLINE)
+        if spent:
             return self.unscored("budget", SPENT)
         return self.unscored(
             "deadline", f"no readable checkpoint within {self.asked.seconds:g} s; allow more time"
