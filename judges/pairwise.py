@@ -54,8 +54,6 @@ class PairwiseJudge:
         """
         began = time.monotonic()
         if pair.response_a == pair.response_b:
-            return self._identical(asked, began)
-        if pair.response_a == pair.response_b:
             if budget is not None:
                 budget.skip()
             return self._identical(asked, began)

@@ -22,7 +22,7 @@ from statistics import fmean, pstdev
 from typing import Protocol
 
 from rrm.cost import CostModel
-from rrm.stopping import AT_ONCE, Policy, Stopper
+from rrm.stopping import AT_ONCE, LOOK_TOKENS, Policy, Stopper
 from rrm.types import Usage
 
 HORIZON = 100
@@ -31,8 +31,6 @@ TRUST = 64.0
 """pairs that what the stopper expects counts for, beside those that have ended"""
 MEMORY = 0.99
 """weight of an ended pair when the next one ends"""
-LOOK_WORK = 4.0
-"""tokens whose time one look at both orders takes, where time is what is spent"""
 SLACK = 1e-9
 
 
@@ -124,7 +122,7 @@ class Budget:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         timed = seconds is not None
-        self.meter = meter or Tokens(LOOK_WORK if timed else 0.0)
+        self.meter = meter or Tokens(LOOK_TOKENS if timed else 0.0)
         self.total, self.pairs, self.per_pair = math.inf if timed else total, pairs, per_pair
         self.seconds, self._clock = seconds, clock
         self.says = f"{seconds:g} seconds" if timed else f"{total:g} {self.meter.unit}"

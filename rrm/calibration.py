@@ -14,7 +14,7 @@ from rrm.audit import Expected
 from rrm.certificate import certified, labels_needed
 from rrm.productivity import Z95, productivity
 from rrm.replay import Played, Table, play, rules_of
-from rrm.stopping import ALWAYS, AT_ONCE, NEVER, Curve, Policy, Rule, Stage, Stopper
+from rrm.stopping import ALWAYS, AT_ONCE, LOOK_TOKENS, NEVER, Curve, Policy, Rule, Stage, Stopper
 from rrm.trace import VOTE_TEMPERATURE, Trace
 from rrm.types import Certificate
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 Promise = Literal["accuracy", "self-agreement"]
 PRICES = tuple(1e-5 * 10 ** (step / 12) for step in range(37))
 """accuracy that a token must bring, as a share: from .00001 to .01"""
-LOOK_TOKENS = 4.0
-"""what one look at a pair costs, in generated tokens: a probe, and a chain taken up again. nano on
-SGLang on a CPU under 32 callers: 2 rows of a prefill pass, 4.8 ms, against 1.14 ms a token"""
 RIDGE = 1e-2
 """weight of the prior that keeps the curve of a stage without errors finite"""
 CLOSEST = 0.55
@@ -194,13 +191,18 @@ def fit_policy(
         best, most = found
 
 
-def fit_stopper(table: Table, source: str, prices: Sequence[float] = PRICES) -> Stopper:
+def fit_stopper(
+    table: Table,
+    source: str,
+    prices: Sequence[float] = PRICES,
+    look_tokens: float = LOOK_TOKENS,
+) -> Stopper:
     """Curves for every checkpoint and a policy for every price; none of them chosen."""
     stages = fit_stages(table)
     chance = probabilities(table, stages)
     policies = []
     for price in prices:
-        policy = fit_policy(table, chance, price)
+        policy = fit_policy(table, chance, price, look_tokens)
         played = play(table, policy)
         spends = {"tokens": float(played.tokens.mean()), "looks": float(played.looks.mean())}
         policies.append(policy.model_copy(update=spends))
@@ -211,6 +213,7 @@ def fit_stopper(table: Table, source: str, prices: Sequence[float] = PRICES) -> 
         both=stages[table.both],
         votes=stages[table.last] if table.last > table.both else None,
         policies=tuple(policies),
+        look_tokens=look_tokens,
         whole_tokens=float(table.tokens[:, table.both].mean()),
         chosen=None,
     )
@@ -277,8 +280,10 @@ def calibrated(
     delta: float = 0.1,
     temperature: float = 0.0,
     vote_temperature: float = VOTE_TEMPERATURE,
+    look_tokens: float = LOOK_TOKENS,
 ) -> Stopper:
-    """Fit on every other trace, certify on the rest. temperature: of the chains.
+    """Fit on every other trace, certify on the rest. temperature: of the chains; look_tokens: what
+    a look costs, in generated tokens.
 
     A judge that thought does not help gets none, certified or not. With fewer than FEWEST traces
     only that is told; curves rest on all of them then, and whole chains are thought.
@@ -290,7 +295,7 @@ def calibrated(
     # nothing to find, its own verdict being always its own.
     report = None if own else productivity(traces if few else traces[::2], ladder)
     fitted = table if few else table.part(slice(0, None, 2))
-    stopper = fit_stopper(fitted, source, ()) if few else fit_stopper(fitted, source)
+    stopper = fit_stopper(fitted, source, () if few else PRICES, look_tokens)
     most_votes = max(len(trace.votes) for trace in traces)
     stopper = stopper.model_copy(
         update={

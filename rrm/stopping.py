@@ -23,6 +23,9 @@ from rrm.productivity import Productivity
 from rrm.types import At, Certificate, Frozen
 
 STOPPER_FILE = "stopper.json"
+LOOK_TOKENS = 4.0
+"""what one look at a pair costs, in generated tokens: a probe in both orders, and a chain taken up
+again"""
 
 
 class Curve(Frozen):
@@ -105,6 +108,9 @@ class Stopper(Frozen):
     most_votes: int = Field(1, description="pairs of chains in all, at most")
     vote_temperature: float = Field(0.0, description="of the chains after the first pair")
     policies: tuple[Policy, ...] = Field(description="by rising price")
+    look_tokens: float = Field(
+        LOOK_TOKENS, description="what a look was taken to cost, in generated tokens"
+    )
     whole_tokens: float | None = Field(None, description="of whole chains a pair, mean")
     chosen: int | None = Field(description="the policy it stops by; none: it thinks whole chains")
     certificate: Certificate | None = None

@@ -23,7 +23,7 @@ from rrm.calibration import FEWEST, calibrated, shortfall
 from rrm.engine import EngineError, RefusedText
 from rrm.productivity import Productivity
 from rrm.replay import Table, play
-from rrm.stopping import STOPPER_FILE, Stopper, Stoppers
+from rrm.stopping import LOOK_TOKENS, STOPPER_FILE, Stopper, Stoppers
 from rrm.style import Style
 from rrm.trace import Trace, trace
 from serving.batch import Run, write_whole
@@ -47,6 +47,8 @@ class Asked:
     """of agreement with the judge's own whole chains, not of accuracy: no labels are needed"""
     votes: int = 1
     """pairs of chains in all that a verdict may take"""
+    look_tokens: float = LOOK_TOKENS
+    """what a look costs, in generated tokens"""
 
 
 class TraceLine(Finished):
@@ -135,7 +137,16 @@ def calibrate(
         raise SettingsError(f"no row of {dataset.path} could be traced; {traces} says why")
     bond = {"data": dataset.sha256, "model": weights, "prompt_hash": style.prompt_hash}
     source = f"{len(found)} pairs of {dataset.path.name}, {name}"
-    stopper = calibrated(found, ladder, source, bond, asked.epsilon, asked.delta, heat)
+    stopper = calibrated(
+        found,
+        ladder,
+        source,
+        bond,
+        asked.epsilon,
+        asked.delta,
+        temperature=heat,
+        look_tokens=asked.look_tokens,
+    )
     keep(out, before, style, stopper)
     tell(console, found, ladder, stopper, asked)
     shown = traces.with_name(f"{traces.name}.html")

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from judges.asked import Asked
 from rrm.engine import RefusedText
+from rrm.stopping import LOOK_TOKENS
 from rrm.style import StyleMismatch
 from rrm.types import Effort, Pair, Unscored
 from serving.client import ServiceError
@@ -308,6 +309,9 @@ def calibrate(
     votes: Annotated[
         int, typer.Option(min=1, max=16, help="Pairs of chains that a verdict may take in all.")
     ] = 1,
+    look_tokens: Annotated[
+        float, typer.Option(min=0.0, help="Generated tokens that one look costs on your engine.")
+    ] = LOOK_TOKENS,
 ) -> None:
     """Find out when thinking on is worth it, and prove what stopping early costs.
 
@@ -332,9 +336,8 @@ def calibrate(
     dataset = read_dataset(data, as_columns(columns))
     kept = traces or data.with_name(f"{data.name}.{settings.style or 'default'}.traces.jsonl")
     made = out or settings.stopper or default_out(settings)
-    stopper = run(
-        console, settings, dataset, kept, made, Proof(epsilon, delta, self_agreement, votes)
-    )
+    proof = Proof(epsilon, delta, self_agreement, votes, look_tokens)
+    stopper = run(console, settings, dataset, kept, made, proof)
     console.print(f"traces: {kept}; thresholds: {made}", soft_wrap=True)
     if stopper.certificate is None:
         raise typer.Exit(UNSCORED_EXIT)

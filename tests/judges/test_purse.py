@@ -190,3 +190,11 @@ def test_a_written_verdict_is_paid_for() -> None:
     assert found.reason is StopReason.PARSED
     assert budget.spent == found.usage.thinking_tokens
     assert isinstance(judged(judge, asked=Asked()), Verdict)
+
+
+def test_a_pair_of_identical_responses_leaves_its_share_to_the_others(stopper: Stopper) -> None:
+    same = Pair(prompt="clarity 1, seed 1", response_a="good", response_b="good")
+    budget = Budget(1000, 4)
+    [outcome] = run(judge_of(1, stopper), [same], budget)
+    assert isinstance(outcome, Verdict)
+    assert (outcome.reason, budget.spent, budget.pairs) == (StopReason.IDENTICAL, 0, 3)

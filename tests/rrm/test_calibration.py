@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from rrm.calibration import (
     FEWEST,
-    LOOK_TOKENS,
     best_policy,
     calibrated,
     certify,
@@ -24,7 +23,7 @@ from rrm.calibration import (
     shortfall,
 )
 from rrm.replay import Table, play
-from rrm.stopping import Policy, Rule
+from rrm.stopping import LOOK_TOKENS, Policy, Rule
 from rrm.trace import Trace, TracedChain
 
 LADDER = (8, 16)
@@ -116,6 +115,16 @@ def test_a_higher_price_buys_less_thought_and_no_more_accuracy() -> None:
     assert costs[0] > 20 > costs[-1]
     assert [p.price for p in fitted.policies] == sorted(p.price for p in fitted.policies)
     assert played[0].right.mean() > 0.99 > played[-1].right.mean() + 0.02
+
+
+def test_dearer_looks_are_fewer_and_the_stopper_says_what_they_cost() -> None:
+    made = table(3, 2000)
+    looked = []
+    for look_tokens in (0.0, LOOK_TOKENS, 40.0):
+        stopper = fit_stopper(made, "simulated", look_tokens=look_tokens)
+        assert stopper.look_tokens == look_tokens
+        looked.append(sum(play(made, policy).looks.sum() for policy in stopper.policies))
+    assert looked[0] > looked[1] > looked[2]
 
 
 @given(st.integers(0, 10_000), st.floats(1e-4, 0.02))

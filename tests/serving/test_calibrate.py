@@ -34,7 +34,17 @@ def test_killed_and_started_again_it_ends_with_a_certificate(
             {"prompt": "Why?", "response_a": "2", "response_b": "3", "label": "a"},
         ):
             file.write(json.dumps(row) + "\n")
-    words = ("calibrate", "--data", str(data), "--out", str(out), "--epsilon", "0.2")
+    words = (
+        "calibrate",
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--look-tokens",
+        "8",
+        "--epsilon",
+        "0.2",
+    )
     traces = tmp_path / "labelled.jsonl.default.traces.jsonl"
     with subprocess.Popen([sys.executable, "-m", "serving.cli", *words]) as process:
         while not traces.is_file() or traces.read_bytes().count(b"\n") < 10:
@@ -55,6 +65,7 @@ def test_killed_and_started_again_it_ends_with_a_certificate(
 
     made = Stoppers.model_validate_json(out.read_text())
     assert made.model_digest == weights_digest(str(WEIGHTS))
+    assert made.stoppers["rrm"].look_tokens == 8
     shown = Path(f"{traces}.html").read_text()
     assert shown.count("<svg") == 2
     assert "Certified: stopping early loses at most 0.2" in shown
