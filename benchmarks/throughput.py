@@ -91,7 +91,8 @@ class Ways:
             for pair in pairs
             for one in (pair, pair.swapped())
         ]
-        how = {"max_new_tokens": LONGEST, "temperature": 0, "stop": STYLE.stop}
+        end = self.engine.words.one_token(STYLE.stop)  # as closecall asks, text costs time
+        how = {"max_new_tokens": LONGEST, "temperature": 0, "stop_token_ids": [end]}
         ids = [self.engine.words.prompt(one) for one in rendered]
         await self._post("/generate", {"input_ids": ids, "sampling_params": how})
         return ["tie"] * len(pairs)  # it generates, and judges nothing

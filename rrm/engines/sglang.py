@@ -30,7 +30,6 @@ from rrm.engine import (
     Probed,
     Question,
     Sampling,
-    plan_labels,
 )
 from rrm.engines.remote import Loop
 from rrm.engines.sglang_server import PrivateServer, RunningServer, Server
@@ -148,7 +147,7 @@ class SGLangEngine:
         return Chain(prompt_ids=self.words.prompt(rendered), sampling=sampling)
 
     async def probe(self, questions: Sequence[Question]) -> list[Probed]:
-        plans = [plan_labels(self.words.encode, q.suffix, q.labels) for q in questions]
+        plans = [self.words.plan(q.suffix, q.labels) for q in questions]
         lines = [_lines(q.chain, plan) for q, plan in zip(questions, plans, strict=True)]
         every = [line for some in lines for line in some]
         answers = iter(await self._loop.run(self._turnstile.read(every)))
@@ -170,7 +169,7 @@ class SGLangEngine:
             return
         body = {
             "input_ids": [growth.chain.prompt_ids + growth.chain.ids for growth, _ in growing],
-            "sampling_params": [_sampling(growth, room) for growth, room in growing],
+            "sampling_params": [self._sampling(*one) for one in growing],
         }
         answers = await self._loop.run(self._continue(body, len(growing)))
         for (growth, _), answer in zip(growing, answers, strict=True):
@@ -219,6 +218,19 @@ class SGLangEngine:
         if chain.finish == "eos" or (chain.finish == "stop" and growth.stop is not None):
             return 0
         return min(growth.tokens, self.words.context - len(chain.prompt_ids) - len(chain.ids) - 1)
+
+    def _sampling(self, growth: Growth, room: int) -> dict[str, Any]:
+        how, stop = growth.chain.sampling, growth.stop
+        # For a stop string SGLang decodes the text of every row after every token.
+        token = None if stop is None else self.words.one_token(stop)
+        return {
+            "max_new_tokens": room,
+            "temperature": how.temperature,
+            "no_stop_trim": True,
+            "skip_special_tokens": False,
+            "sampling_seed": how.seed % 2**31,
+            **({"stop": stop} if token is None else {"stop_token_ids": [token]}),
+        }
 
     def _grow(self, growth: Growth, answer: Answer) -> None:
         chain, new = growth.chain, list(answer["output_ids"])
@@ -349,15 +361,3 @@ def _lines(chain: Chain, plan: LabelPlan) -> list[_Line]:
         appended = len(plan.forced) + len(node)
         made.append(_Line([*head, *node], tuple(after), sorted(tokens), appended))
     return made
-
-
-def _sampling(growth: Growth, room: int) -> dict[str, Any]:
-    how = growth.chain.sampling
-    return {
-        "max_new_tokens": room,
-        "temperature": how.temperature,
-        "stop": growth.stop,
-        "no_stop_trim": True,
-        "skip_special_tokens": False,
-        "sampling_seed": how.seed % 2**31,
-    }

@@ -34,7 +34,6 @@ from rrm.engine import (
     Probed,
     Question,
     Sampling,
-    plan_labels,
 )
 from rrm.engines.kv import LocalChain, draw, row_of, side_by_side
 from rrm.engines.words import Words
@@ -122,7 +121,7 @@ class TransformersEngine:
         return LocalChain(prompt_ids=ids, sampling=sampling, generator=generator)
 
     async def probe(self, questions: Sequence[Question]) -> list[Probed]:
-        plans = [plan_labels(self.words.encode, q.suffix, q.labels) for q in questions]
+        plans = [self.words.plan(q.suffix, q.labels) for q in questions]
         rows: list[list[_Reading]] = [
             [_Reading(_local(q.chain), plan.forced + node) for node in plan.nodes]
             for q, plan in zip(questions, plans, strict=True)

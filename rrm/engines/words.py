@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from pathlib import Path
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from rrm.engine import PromptTooLong
+from rrm.engine import PromptTooLong, plan_labels
 from rrm.style import Rendered
+
+PLANS = 1024
+"""questions about labels whose ids are kept: a style asks the same few again and again"""
 
 
 class Words:
@@ -26,6 +30,7 @@ class Words:
         )
         self.ends = {self._tokenizer.eos_token_id} | _ends(directory)
         self._pieces: dict[int, str] = {}
+        self.plan = lru_cache(PLANS)(partial(plan_labels, self.encode))
 
     def encode(self, text: str) -> list[int]:
         """Token ids, nothing added."""
@@ -40,6 +45,10 @@ class Words:
         if token not in self._pieces:
             self._pieces[token] = self.decode([token])
         return self._pieces[token]
+
+    def one_token(self, text: str) -> int | None:
+        """The id of a text that this tokenizer never writes in any other way, if it is such."""
+        return self.encode(text)[0] if text in self.control else None
 
     def prompt(self, rendered: Rendered) -> list[int]:
         """The ids of a question in the model's chat template. Raises PromptTooLong."""

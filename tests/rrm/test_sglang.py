@@ -112,6 +112,27 @@ def test_probes_of_many_callers_are_one_request_and_one_cannot_spoil_the_others(
     assert mixed[:-1] == pytest.approx(good, abs=1e-5)
 
 
+def test_a_stop_that_is_a_token_of_its_own_is_sent_as_one(
+    sglang: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(sglang, SGLangEngine)
+    sent: list[dict[str, Any]] = []
+    real = SGLangEngine._generate
+
+    async def seen(engine: SGLangEngine, body: dict[str, Any], n: int) -> Any:
+        sent.extend(body["sampling_params"])
+        return await real(engine, body, n)
+
+    monkeypatch.setattr(SGLangEngine, "_generate", seen)
+    by_token, by_text = chains(sglang, 1) + chains(sglang, 1)
+    grow(sglang, [by_token], 200, "</think>")
+    monkeypatch.setattr(sglang.words, "control", frozenset())
+    grow(sglang, [by_text], 200, "</think>")
+    assert [set(how) & {"stop", "stop_token_ids"} for how in sent] == [{"stop_token_ids"}, {"stop"}]
+    assert (by_token.ids, by_token.finish) == (by_text.ids, "stop")
+    assert by_token.text.endswith("</think>")
+
+
 def test_a_long_chain_is_no_hanging_server(sglang: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(sglang, SGLangEngine)
     monkeypatch.setattr(sglang, "_awaited", 1)
