@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/closecall demo
 
 test: $(VENV)/.sglang
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
