@@ -24,8 +24,8 @@ from rrm.types import At, Certificate, Frozen
 
 STOPPER_FILE = "stopper.json"
 LOOK_TOKENS = 4.0
-"""what one look at a pair costs, in generated tokens: a probe in both orders, and a chain taken up
-again"""
+"""what one look at a pair costs, in generated tokens: a probe of the chain that has grown, and that
+chain taken up again"""
 
 
 class Curve(Frozen):
