@@ -1,17 +1,21 @@
 # demo   watch the bundled judge think longer on close pairs, over REST
 # test   run every test, those on the real SGLang too
+# test-fast  the tests without Ray, SGLang and the network: two minutes
 # check  lint, types, import layers
 # clean  remove the virtual environment and all caches
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test test-fast check clean
 demo: $(VENV)/.installed
 	@$(BIN)/closecall demo
 
 test: $(VENV)/.sglang
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(VENV)/.installed
+	$(BIN)/pytest -n 2 -m "not service and not sglang and not network and not slow"
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -32,10 +36,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Installed."
 
 # SGLang without the CUDA packages it asks for; where it cannot be had, its tests say so and skip.
-$(VENV)/.sglang: tests/sglang_cpu/requirements.txt $(VENV)/.installed
+$(VENV)/.sglang: serving/testing/sglang_cpu/requirements.txt $(VENV)/.installed
 	@echo "Installing SGLang for its tests into $(VENV): two minutes the first time ..."
 	@{ $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt \
-	  -r tests/sglang_cpu/requirements.txt \
+	  -r serving/testing/sglang_cpu/requirements.txt \
 	  && $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps sglang==0.5.23; } \
 	  && touch $@ && echo "Installed." \
 	  || echo "SGLang could not be installed here; its tests are skipped."

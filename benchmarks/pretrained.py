@@ -29,7 +29,7 @@ from rrm.engines.sglang import SGLangEngine
 from rrm.style import open_style
 from rrm.types import Pair, Side, Unscored, Verdict
 from serving.rows import read_dataset
-from tests.sglang_cpu import ARGS
+from serving.testing.sglang_cpu import ARGS
 
 LADDER = (16, 32)
 AT_ONCE = 8

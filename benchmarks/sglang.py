@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rrm.engine import EngineOptions
 from rrm.engines.sglang import SGLangEngine
-from tests.sglang_cpu import ENV, INSTALLED, OPTIONS
+from serving.testing.sglang_cpu import ENV, INSTALLED, OPTIONS
 
 
 def sglang_on_cpu(

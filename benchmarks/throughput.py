@@ -35,7 +35,7 @@ from rrm.parse import Choice
 from rrm.stopping import load_stopper
 from rrm.types import Pair, Verdict
 from serving.process import ServiceProcess
-from tests.sglang_cpu import CONFIG, OPTIONS
+from serving.testing.sglang_cpu import CONFIG, OPTIONS
 
 CALLERS = 32
 ROUNDS = 2

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Two workers at once, and a model so small: threads of one would only wait for the other's.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("CLOSECALL_THREADS", "1")
 
 import pytest
 from hypothesis import settings
@@ -17,7 +18,18 @@ from rrm.engine import Engine, EngineOptions
 from rrm.engines import open_engine
 from rrm.engines.sglang import SGLangEngine
 from serving.process import ServiceProcess
-from tests.sglang_cpu import ENV, INSTALLED, OPTIONS
+from serving.testing.sglang_cpu import ENV, INSTALLED, OPTIONS
+
+NEEDS = {"service": "service", "slow": "service", "with_sglang": "sglang"}
+"""marks of the tests that use these fixtures"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        for fixture, mark in NEEDS.items():
+            if fixture in item.fixturenames:
+                item.add_marker(mark)
+
 
 settings.register_profile("closecall", deadline=None)  # timings never decide a test
 settings.load_profile("closecall")

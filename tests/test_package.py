@@ -48,6 +48,8 @@ def test_the_wheel_carries_the_model_and_nothing_strange(tmp_path: Path) -> None
     assert tops == {"rrm", "judges", "serving", f"{wheel.name.split('-py3')[0]}.dist-info"}
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_the_sglang_extra_resolves_with_its_own_pins(tmp_path: Path) -> None:
     """As on a GPU machine: no constraints of ours, SGLang's CUDA packages; only resolved."""
     if "CLOSECALL_CI" not in os.environ:

@@ -50,6 +50,7 @@ def test_every_name_in_a_requests_life_imports() -> None:
         assert hasattr(importlib.import_module(module), attribute)
 
 
+@pytest.mark.slow
 def test_the_verdict_is_printed_as_shown() -> None:
     [session] = blocks("console")
     command, _, shown = session.partition("\n")
@@ -98,6 +99,7 @@ def test_trainers_reach_the_service_as_shown(service: ServiceProcess) -> None:
     assert good > 0 > bad
 
 
+@pytest.mark.slow
 def test_a_dataset_is_judged_as_shown(tmp_path: Path) -> None:
     [command] = [block for block in blocks("bash") if "batch" in block]
     write_pairs(tmp_path / "pairs.jsonl", 8, seed=1)
@@ -107,6 +109,7 @@ def test_a_dataset_is_judged_as_shown(tmp_path: Path) -> None:
     assert (tmp_path / "outcomes.jsonl.summary.json").is_file()
 
 
+@pytest.mark.slow
 def test_thresholds_are_fitted_as_shown(tmp_path: Path) -> None:
     [command] = [block for block in blocks("bash") if "calibrate" in block]
     write_pairs(tmp_path / "labelled.jsonl", 200, seed=1)
@@ -119,6 +122,7 @@ def test_thresholds_are_fitted_as_shown(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_doctor_examines_as_shown() -> None:
     [command] = [block for block in blocks("bash") if "doctor" in block]
     printed = run(command)

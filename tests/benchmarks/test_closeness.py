@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.closeness import Row, best_uniform, missed
 from benchmarks.report import interval
 
@@ -37,6 +39,7 @@ def test_the_bootstrap_interval_holds_the_mean() -> None:
     assert 0.38 < low < 0.5 < high < 0.62
 
 
+@pytest.mark.slow
 def test_a_small_run_ends_with_machine_model_seed_and_n(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     command = [sys.executable, "-m", "benchmarks.closeness", "--n", "40", "--json", str(file)]

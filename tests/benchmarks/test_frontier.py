@@ -27,7 +27,7 @@ from rrm.baselines import PUBLISHED, VOTING
 from rrm.engine import Engine
 from rrm.trace import TracedChain, trace
 from serving.rows import read_dataset
-from tests.rrm.test_calibration import LADDER, simulated
+from tests.helpers.traces import LADDER, simulated
 
 
 def test_equal_accuracy_is_reached_by_one_setting_or_a_mixture_of_two() -> None:

@@ -18,6 +18,8 @@ from rrm.engines import open_engine
 from rrm.engines.transformers import TransformersEngine
 from rrm.types import Pair, Verdict
 
+pytestmark = [pytest.mark.network, pytest.mark.slow]
+
 PAIR = Pair(
     prompt="Name the capital of France.",
     response_a="It is Paris.",

@@ -10,8 +10,8 @@ from judges.asked import Asked
 from rrm.productivity import Gain, Productivity
 from rrm.stopping import AT_ONCE, Stopper
 from rrm.types import Unscored, Verdict
-from tests.judges.test_pairwise import LONG, at, prefers_good, scripted, unreadable, verdict
-from tests.judges.test_pairwise import judged as judged_by
+from tests.helpers.judging import LONG, at, prefers_good, scripted, unreadable, verdict
+from tests.helpers.judging import judged as judged_by
 
 
 def unproductive() -> Stopper:

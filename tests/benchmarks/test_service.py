@@ -58,6 +58,8 @@ def test_every_promise_of_overhead_can_be_missed() -> None:
     assert len(overhead.missed(5.1, 3.9)) == 2
 
 
+@pytest.mark.service
+@pytest.mark.slow
 def test_a_small_run_of_overhead(tmp_path: Path) -> None:
     done, figures = run("overhead", "--n", 64, tmp_path / "figures.json")
     assert "a no-op that asks a no-op takes" in done.stdout
@@ -65,6 +67,7 @@ def test_a_small_run_of_overhead(tmp_path: Path) -> None:
     assert set(figures["pairs_per_second"]) == {"1", "64"}
 
 
+@pytest.mark.slow
 def test_a_small_run_of_resume_has_the_same_bytes(tmp_path: Path) -> None:
     done, figures = run("resume", "--n", 40, "--kills", 1, tmp_path / "figures.json")
     assert figures["same"]

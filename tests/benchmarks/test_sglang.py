@@ -14,7 +14,7 @@ from judges.nano.pairs import pair_of
 from rrm.engine import Engine
 from rrm.engines.sglang import SGLangEngine
 from serving.process import ServiceProcess
-from tests.sglang_cpu import CONFIG
+from serving.testing.sglang_cpu import CONFIG
 
 
 def test_parity_on_a_few_pairs(nano: Engine, sglang: Engine) -> None:
@@ -28,6 +28,7 @@ def test_parity_on_a_few_pairs(nano: Engine, sglang: Engine) -> None:
     assert len(parity.missed("grm", bad)) == 2
 
 
+@pytest.mark.service
 def test_four_ways_to_one_server(sglang: Engine, tmp_path: Path) -> None:
     assert isinstance(sglang, SGLangEngine)
     rng = random.Random(2)

@@ -20,8 +20,8 @@ from rrm.engines.scripted import ScriptedEngine
 from rrm.stopping import AT_ONCE, Stopper
 from rrm.trace import trace
 from rrm.types import Pair, StopReason, Unscored, Verdict
-from tests.judges.test_pairwise import LONG, at, judged, prefers_good, scripted, text_of
-from tests.rrm.test_calibration import BOND
+from tests.helpers.judging import LONG, at, judged, prefers_good, scripted, text_of
+from tests.helpers.traces import BOND
 
 LADDER = (8, 16, 32, 64)
 WIDE = 6.0

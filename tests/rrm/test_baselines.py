@@ -22,7 +22,7 @@ from rrm.baselines import (
 from rrm.calibration import calibrated
 from rrm.replay import Table
 from rrm.trace import TracedChain
-from tests.rrm.test_calibration import BOND, LADDER, chain, simulated
+from tests.helpers.traces import BOND, LADDER, chain, simulated
 
 ROUTE = Route(
     margin=np.array([[3.0, 1.0, 2.0], [-0.5, 1.0, 2.0], [-2.0, -2.0, 4.0], [-1.0, -1.0, 0.0]]),

@@ -15,7 +15,7 @@ from rrm.cost import CostModel
 from rrm.replay import Table, play
 from rrm.stopping import Stopper
 from rrm.types import Usage
-from tests.rrm.test_calibration import BOND, LADDER, simulated
+from tests.helpers.traces import BOND, LADDER, simulated
 
 DIGEST = "0" * 64
 

@@ -7,7 +7,6 @@ always one fresh forward pass of stock transformers.
 
 import asyncio
 import math
-import random
 from collections.abc import Iterator
 
 import pytest
@@ -16,16 +15,21 @@ from transformers import AutoModelForCausalLM
 
 from judges import grm, rm_r1, rrm
 from judges.labels import LabelStyle
-from judges.nano import WEIGHTS, data
-from rrm.engine import Chain, Engine, Growth, PromptTooLong, Question, Sampling
+from judges.nano import WEIGHTS
+from rrm.engine import Chain, Engine, Growth, PromptTooLong, Question
 from rrm.engines.openai import TextChain
 from rrm.engines.words import Words
 from rrm.style import Rendered, Style, Turn
+from tests.helpers.engines import chains, grow
 
 BATCH_TOLERANCE = 1e-3
 """nats; padding changes the order of float32 sums (largest seen: a few 1e-5)"""
 STYLES = (rrm.STYLE, rm_r1.STYLE, grm.STYLE)
-ENGINES = ("transformers", "sglang", "openai")
+ENGINES = (
+    "transformers",
+    pytest.param("sglang", marks=pytest.mark.sglang),
+    pytest.param("openai", marks=pytest.mark.sglang),
+)
 SEEDED = {"transformers"}
 """engines that promise the same chain for the same seed; SGLang needs a mode of its own for it"""
 WITH_IDS = {"transformers", "sglang"}
@@ -61,22 +65,6 @@ def ids_of(chain: Chain) -> list[int]:
 def stock() -> Iterator[torch.nn.Module]:
     model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(WEIGHTS, dtype="float32")
     yield model.eval()
-
-
-def chains(
-    engine: Engine, n: int, style: Style = rrm.STYLE, heat: float = 0.0, seed: int = 1
-) -> list[Chain]:
-    rng = random.Random(seed)
-    made = []
-    for index in range(n):
-        example = data.draw(rng)
-        rendered = style.render(example.question, example.responses, engine.control)
-        made.append(engine.start(rendered, Sampling(temperature=heat, seed=index)))
-    return made
-
-
-def grow(engine: Engine, many: list[Chain], tokens: int, stop: str | None = "</think>") -> None:
-    asyncio.run(engine.extend([Growth(chain, tokens, stop) for chain in many]))
 
 
 def question(style: LabelStyle, chain: Chain) -> Question:

@@ -16,8 +16,8 @@ from rrm.engine import Chain, Engine, EngineError, EngineOptions, Growth, Questi
 from rrm.engines import open_engine
 from rrm.engines.sglang import SGLangEngine
 from rrm.engines.sglang_server import RunningServer, launch_arguments
-from tests.rrm.test_engines import chains, grow
-from tests.sglang_cpu import ENV, OPTIONS
+from serving.testing.sglang_cpu import ENV, OPTIONS
+from tests.helpers.engines import chains, grow
 
 
 @pytest.fixture
@@ -174,9 +174,17 @@ def test_options_become_launcher_words() -> None:
         launch_arguments(WEIGHTS, EngineOptions(dtype="float64"))
 
 
-def test_an_abort_reaches_the_scheduler(sglang: Engine) -> None:
+def test_an_abort_reaches_the_scheduler(sglang: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(sglang, SGLangEngine)
     many = chains(sglang, 4)
+    real = SGLangEngine._generate
+
+    async def endless(engine: SGLangEngine, body: dict[str, Any], n: int) -> Any:
+        for how in body["sampling_params"]:
+            how["ignore_eos"] = True
+        return await real(engine, body, n)
+
+    monkeypatch.setattr(SGLangEngine, "_generate", endless)
 
     def counted(name: str) -> float:
         """By the server's own counters."""
@@ -185,9 +193,11 @@ def test_an_abort_reaches_the_scheduler(sglang: Engine) -> None:
         return sum(map(float, re.findall(rf"^sglang:{name}{{.*}} (\S+)$", text, re.M)))
 
     async def leave() -> None:
-        growths = [Growth(chain, 400, None) for chain in many]
+        growths = [Growth(chain, 1000, None) for chain in many]
         task = asyncio.ensure_future(sglang.extend(growths))
-        await asyncio.sleep(0.3)
+        while await asyncio.to_thread(counted, "num_running_reqs") == 0:
+            assert not task.done(), "ended before the server counted them"
+            await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

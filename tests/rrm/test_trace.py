@@ -16,7 +16,7 @@ from rrm.engines.scripted import ScriptedEngine
 from rrm.stopping import Curve, Policy, Rule, Stage, Stopper
 from rrm.trace import Trace, TracedChain, trace
 from rrm.types import Pair, Verdict
-from tests.judges.test_pairwise import examples
+from tests.helpers.judging import examples
 
 LADDER = (8, 16, 32)
 PAIR = Pair(prompt="Which?", response_a="good", response_b="bad")

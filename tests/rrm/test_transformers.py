@@ -7,7 +7,7 @@ import pytest
 
 from rrm.engine import EngineError, Growth
 from rrm.engines.transformers import TransformersEngine
-from tests.rrm.test_engines import chains, grow
+from tests.helpers.engines import chains, grow
 
 
 def test_a_failing_pass_fails_its_callers_and_no_others(

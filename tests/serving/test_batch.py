@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.resume import killed
 from judges.asked import Asked
 from judges.nano.pairs import write_pairs
 from judges.pairwise import PairwiseJudge
@@ -24,7 +23,8 @@ from serving.process import ServiceProcess
 from serving.report import Tally, wilson
 from serving.rows import read_dataset
 from serving.settings import SettingsError
-from tests.serving.test_cli import closecall
+from serving.testing.kills import killed
+from tests.helpers.commands import closecall
 
 
 class Scripted:
@@ -195,6 +195,7 @@ def test_wilson_is_the_published_interval() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_a_nano_batch_killed_three_times_has_the_same_bytes(tmp_path: Path) -> None:
     source, whole, torn = tmp_path / "in.jsonl", tmp_path / "whole", tmp_path / "torn"
     write_pairs(source, 60, seed=3)

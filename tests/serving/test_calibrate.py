@@ -16,11 +16,12 @@ from rrm.stopping import Stoppers
 from serving.calibrate import TraceLine, read_traces
 from serving.registry import Registry, weights_digest
 from serving.settings import load_settings
-from tests.serving.test_cli import closecall
+from tests.helpers.commands import closecall
 
 N = 80
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_a_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +88,7 @@ def test_killed_and_started_again_it_ends_with_a_certificate(
     assert Stoppers.model_validate_json(out.read_text()).stoppers["rrm"].chosen is None
 
 
+@pytest.mark.slow
 def test_few_labels_tell_whether_thought_helps_and_none_is_refused(tmp_path: Path) -> None:
     data = tmp_path / "few.jsonl"
     write_pairs(data, 16, seed=1)

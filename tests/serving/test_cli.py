@@ -4,20 +4,10 @@ import json
 import subprocess
 import sys
 
-from typer.testing import CliRunner
-
 from rrm.types import Verdict
-from serving.cli import cli
+from tests.helpers.commands import closecall
 
 ASK = ("--prompt", "What is 345 + 278?", "--a", "The answer is 623.", "--b", "It comes to 626.")
-
-
-def closecall(*words: str) -> subprocess.CompletedProcess[str]:
-    """The command within this process, which has torch loaded already."""
-    found = CliRunner().invoke(cli, words)
-    if found.exception is not None and not isinstance(found.exception, SystemExit):
-        raise found.exception
-    return subprocess.CompletedProcess(words, found.exit_code, found.stdout, found.stderr)
 
 
 def test_a_verdict_is_printed_with_its_thought_and_path() -> None:

@@ -4,7 +4,11 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from serving.demo import OTHERS, pairs
+
+pytestmark = pytest.mark.service
 
 
 def test_the_demo_judges_over_rest_and_stops_its_service() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults import replicas
 from judges.nano import data
 from rrm.types import Score, Verdict
 from serving.process import ServiceProcess
+from serving.testing.load import replicas
+
+pytestmark = pytest.mark.service
 
 ASK = {
     "prompt": "What is 345 + 278?",

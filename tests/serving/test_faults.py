@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import SAME, callers, drain, replicas, scripted
 from judges import grm, rrm
 from judges.asked import Asked
 from judges.pairwise import PairwiseJudge
@@ -17,6 +16,7 @@ from judges.pointwise import PointwiseJudge
 from rrm.engines import open_engine
 from rrm.types import Candidates, Effort, Pair, Unscored
 from serving.process import ServiceProcess
+from serving.testing.load import SAME, callers, drain, replicas, scripted
 
 EFFORTS: tuple[Effort, ...] = ("none", "adaptive", "full")
 PAIR = Pair(prompt="?", response_a="x", response_b="y")
@@ -63,6 +63,7 @@ def breaking(tmp_path: Path) -> Iterator[ServiceProcess]:
         yield running
 
 
+@pytest.mark.service
 def test_a_broken_engine_is_told_and_replaced(breaking: ServiceProcess) -> None:
     [before] = replicas(breaking)
     kinds = [breaking.judge(**SAME).json()["kind"] for _ in range(30)]
@@ -79,11 +80,13 @@ def test_a_broken_engine_is_told_and_replaced(breaking: ServiceProcess) -> None:
     assert {process.pid for process in replicas(breaking)} - {before.pid}  # the old one is leaving
 
 
+@pytest.mark.service
 def test_sigterm_lets_what_was_accepted_finish(tmp_path: Path) -> None:
     with scripted(tmp_path, "drain", delay=3.0, slots=16, queue=8) as service:
         assert asyncio.run(drain(service, 12)) == ([200] * 12, 503, 0)
 
 
+@pytest.mark.service
 def test_there_are_exactly_as_many_places_as_were_set(tmp_path: Path) -> None:
     with scripted(tmp_path, "places", delay=2.0, slots=4, queue=6) as service:
         for _ in range(2):  # the first burst meets a service that has answered nobody yet
@@ -93,6 +96,7 @@ def test_there_are_exactly_as_many_places_as_were_set(tmp_path: Path) -> None:
             assert all(hint for status, _, hint in answers if status == 429)
 
 
+@pytest.mark.service
 def test_replicas_grow_with_the_requests_under_way(tmp_path: Path) -> None:
     config = tmp_path / "closecall.toml"
     config.write_text(
@@ -115,6 +119,7 @@ def test_replicas_grow_with_the_requests_under_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+@pytest.mark.service
 def test_a_stream_whose_replica_falls_silent_or_dies_ends_with_a_problem(
     number: signal.Signals, tmp_path: Path
 ) -> None:

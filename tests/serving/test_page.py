@@ -4,7 +4,7 @@ import re
 
 from rrm.calibration import FEWEST, calibrated
 from serving.page import page
-from tests.rrm.test_calibration import BOND, LADDER, simulated
+from tests.helpers.traces import BOND, LADDER, simulated
 
 
 def test_a_certified_stopper_is_shown_with_all_it_rests_on() -> None:

@@ -15,7 +15,7 @@ from rrm.types import StopReason, Verdict
 from serving.replica import Judge
 from serving.settings import load_settings
 from serving.wire import JudgeRequest
-from tests.judges.test_pairwise import examples
+from tests.helpers.judging import examples
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def test_pairs_share_what_each_brings_along(replica: Judge) -> None:
         replica.registry.close()
 
 
+@pytest.mark.slow
 def test_drift_revokes_the_certificate_of_a_running_replica(tmp_path: Path) -> None:
     """Its stopper promises less thought than the pairs that come need."""
     kept = Stoppers.model_validate_json(STOPPER.read_text(encoding="utf-8"))

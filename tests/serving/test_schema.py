@@ -13,6 +13,8 @@ from serving.app import build_app
 from serving.process import ServiceProcess
 from serving.settings import load_settings
 
+pytestmark = pytest.mark.service
+
 KEY = "a-long-random-key"
 ROUTES = (
     "POST /v1/judge",

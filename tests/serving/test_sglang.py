@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from benchmarks.faults import callers
 from judges import rrm
 from judges.nano import STOPPER, data
 from judges.nano.pairs import pair_of
@@ -17,7 +16,10 @@ from rrm.engine import Engine
 from rrm.stopping import load_stopper
 from rrm.types import Verdict
 from serving.process import ServiceProcess
-from tests.sglang_cpu import CONFIG, ENV
+from serving.testing.load import callers
+from serving.testing.sglang_cpu import CONFIG, ENV
+
+pytestmark = [pytest.mark.service, pytest.mark.sglang]
 
 
 @pytest.fixture(scope="module")

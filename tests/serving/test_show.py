@@ -4,7 +4,7 @@ from rich.console import Console
 
 from rrm.types import Certificate, StopReason
 from serving.show import WHY, verdict_text
-from tests.judges.test_pairwise import LONG, at, prefers_good, scripted, verdict, voting
+from tests.helpers.judging import LONG, at, prefers_good, scripted, verdict, voting
 
 
 def shown(certificate: Certificate | None) -> str:

@@ -2,28 +2,19 @@
 
 import asyncio
 import math
-from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.grpo import Watched, distances, train
 from judges import rrm
-from judges.nano import STOPPER
 from judges.pairwise import PairwiseJudge
 from rrm.engine import Engine
 from rrm.engines.scripted import ScriptedEngine
-from rrm.stopping import load_stopper
 from serving.process import ServiceProcess, free_port
 from serving.rlhf.trl import CloseCallReward
+from tests.helpers.judging import nano_judge
 
 SUM = "What is 345 + 278?"
-
-
-def nano_judge(nano: Engine) -> PairwiseJudge:
-    stopper = load_stopper(STOPPER, "rrm", rrm.STYLE.prompt_hash)
-    return PairwiseJudge(nano, rrm.STYLE, stopper, nano.card.ladder)
 
 
 def rewards(
@@ -66,17 +57,3 @@ def test_no_service_or_no_time_is_none_never_a_number() -> None:
     late = CloseCallReward(hung, seconds=0.2)
     assert rewards(late, [SUM] * 2, ["1", "2"], log_metric=logged.__setitem__) == [None, None]
     assert logged["closecall/unscored"] == 1.0
-
-
-def test_a_real_grpo_trainer_takes_its_rewards(nano: Engine, tmp_path: Path) -> None:
-    reward = Watched(nano_judge(nano))
-    trainer = train(reward, steps=2, seed=3, folder=str(tmp_path), warm_up=250)
-    assert [len(step) for step in reward.steps] == [32, 32]
-    logs = [log for log in trainer.state.log_history if "reward" in log]
-    assert len(logs) == 2
-    assert all("closecall/unscored" in log for log in logs)
-    given = [r for step in reward.steps for _, _, r in step]
-    assert sum(r is not None for r in given) > len(given) / 2
-    assert len(distances(reward.steps[0])) == 32
-    for _, group in groupby(reward.steps[0], key=lambda said: said[0]):
-        assert sum(r for _, _, r in group if r is not None) == pytest.approx(0, abs=1e-6)

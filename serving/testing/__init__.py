@@ -1,0 +1,1 @@
+"""What tests and benchmarks need of a service: the real SGLang on a CPU."""

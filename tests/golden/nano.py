@@ -1,0 +1,100 @@
+"""800 judgements on nano: 200 pairs in two styles, each at two of twelve settings in rotation."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from judges.asked import Asked
+from judges.nano import STOPPER, WEIGHTS, data
+from judges.nano.pairs import pair_of
+from judges.pairwise import PairwiseJudge
+from rrm.audit import Auditor, Expected
+from rrm.budget import Budget, Compute
+from rrm.cost import CostModel
+from rrm.engine import Engine, EngineOptions
+from rrm.engines import open_engine
+from rrm.stopping import Rule, Stopper, load_stopper
+from rrm.style import open_style
+from rrm.types import Unscored, Verdict
+
+STYLES = ("rrm", "rm-r1")
+PAIRS = 200
+N = 2 * PAIRS * len(STYLES)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a pair is judged."""
+
+    asked: Asked = Asked()
+    change: Callable[[Stopper], Stopper | None] = lambda stopper: stopper
+    auditor: Callable[[], Auditor | None] = lambda: None
+    budget: Callable[[], Budget | None] = lambda: None
+
+
+def voting(stopper: Stopper) -> Stopper:
+    """Up to three pairs of chains, where whole ones are not all but certain."""
+    policies = tuple(
+        policy.model_copy(update={"both": Rule(agree=25.0)}) for policy in stopper.policies
+    )
+    return stopper.model_copy(
+        update={"policies": policies, "most_votes": 3, "vote_temperature": 0.7, "chosen": 0}
+    )
+
+
+def auditor() -> Auditor:
+    return Auditor(Expected(apart=0.05, spent=0.5), 0.1)
+
+
+def revoked() -> Auditor:
+    found = auditor()
+    found.revoked = "pairs are not what they were"
+    return found
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(Asked("none")),
+    Setting(Asked("adaptive", return_chain=True)),
+    Setting(Asked("full", return_chain=True)),
+    Setting(Asked("full", trace=True)),
+    Setting(Asked("adaptive", max_thinking_tokens=64)),
+    Setting(Asked("full", max_thinking_tokens=40)),
+    Setting(change=lambda stopper: None),
+    Setting(auditor=auditor),
+    Setting(budget=lambda: Budget(24, 1)),
+    Setting(budget=lambda: Budget(6e8, 1, Compute(CostModel.of_directory(WEIGHTS), 6))),
+    Setting(change=voting),
+    Setting(auditor=revoked),
+)
+
+
+def open_nano() -> Engine:
+    """In float64, where a verdict does not hang on what is computed beside it."""
+    return open_engine(f"transformers:{WEIGHTS}", EngineOptions(dtype="float64"))
+
+
+async def judge_case(engine: Engine, number: int) -> Verdict | Unscored:
+    """The outcome of judgement `number`."""
+    index, turn = divmod(number, 2)
+    style = open_style(STYLES[index % len(STYLES)])
+    which = index // len(STYLES)
+    rng = random.Random(f"golden {style.name} {which}")
+    pair = pair_of(data.draw(rng))
+    setting = SETTINGS[(which + turn * len(SETTINGS) // 2) % len(SETTINGS)]
+    stopper = load_stopper(STOPPER, style.name, style.prompt_hash)
+    assert stopper is not None
+    judge = PairwiseJudge(
+        engine,
+        style,
+        setting.change(stopper),
+        engine.card.ladder,
+        auditor=setting.auditor(),
+    )
+    return await judge.judge(pair, setting.asked, budget=setting.budget())
+
+
+def judge_one_by_one(engine: Engine, number: int) -> Verdict | Unscored:
+    return asyncio.run(judge_case(engine, number))

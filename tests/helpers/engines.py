@@ -1,0 +1,27 @@
+"""Chains of nano's questions, on any engine."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from judges import rrm
+from judges.nano import data
+from rrm.engine import Chain, Engine, Growth, Sampling
+from rrm.style import Style
+
+
+def chains(
+    engine: Engine, n: int, style: Style = rrm.STYLE, heat: float = 0.0, seed: int = 1
+) -> list[Chain]:
+    rng = random.Random(seed)
+    made = []
+    for index in range(n):
+        example = data.draw(rng)
+        rendered = style.render(example.question, example.responses, engine.control)
+        made.append(engine.start(rendered, Sampling(temperature=heat, seed=index)))
+    return made
+
+
+def grow(engine: Engine, many: list[Chain], tokens: int, stop: str | None = "</think>") -> None:
+    asyncio.run(engine.extend([Growth(chain, tokens, stop) for chain in many]))

@@ -1,0 +1,108 @@
+"""Judges on scripts, and pairs of nano, for many tests."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Mapping
+
+from judges import rrm
+from judges.asked import Asked
+from judges.labels import LabelStyle
+from judges.nano import STOPPER, data
+from judges.pairwise import PairwiseJudge
+from judges.scores import ScoreStyle
+from rrm.audit import Auditor, Expected
+from rrm.engine import Chain, Engine
+from rrm.engines.scripted import ProbeScript, ScriptedEngine
+from rrm.stopping import Curve, Policy, Rule, Stage, Stopper, load_stopper
+from rrm.types import Pair, Unscored, Verdict
+
+PAIR = Pair(prompt="Which?", response_a="good", response_b="bad")
+
+
+def text_of(chain: Chain) -> str:
+    return "".join(map(chr, chain.prompt_ids))
+
+
+def prefers_good(strength: float) -> ProbeScript:
+    """A judge whose log-odds for the good response are `strength` a thinking token.
+
+    It leans to it by next to nothing before any.
+    """
+
+    def probe(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+        prompt = text_of(chain)
+        sign = 1 if prompt.index("good") < prompt.index("bad") else -1
+        share = 1 / (1 + math.exp(-sign * strength * (len(chain.ids) + 1e-6)))
+        return {labels[0]: math.log(share), labels[1]: math.log(1 - share)}
+
+    return probe
+
+
+def always_first(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    return {labels[0]: math.log(0.9), labels[1]: math.log(0.1)}
+
+
+def unreadable(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    return dict.fromkeys(labels, math.log(0.01))
+
+
+def at(margin: float) -> Stopper:
+    """Stops wherever |margin| reaches `margin`."""
+    sure = Curve(intercept=0.0, slope=1.0)
+    stage = Stage(thinking_tokens=0, agree=sure, differ=sure)
+    rule = Rule(agree=margin)
+    return Stopper(
+        source="by hand",
+        stages=(stage,),
+        lead=stage,
+        both=stage,
+        policies=(Policy(price=0.001, rules=(rule,), lead=rule),),
+        chosen=0,
+    )
+
+
+def scripted(
+    probe: object, texts: list[str], stopper: Stopper | None = None, **more: object
+) -> PairwiseJudge:
+    engine = ScriptedEngine(texts, probe, **more)  # type: ignore[arg-type]
+    return PairwiseJudge(engine, rrm.STYLE, stopper, ladder=(8, 16, 32, 64))
+
+
+def judged(judge: PairwiseJudge, pair: Pair = PAIR, asked: Asked = Asked()) -> Verdict | Unscored:
+    return asyncio.run(judge.judge(pair, asked))
+
+
+def verdict(judge: PairwiseJudge, pair: Pair = PAIR, asked: Asked = Asked()) -> Verdict:
+    outcome = judged(judge, pair, asked)
+    assert isinstance(outcome, Verdict), outcome
+    return outcome
+
+
+LONG = "x" * 40 + "</think>"
+
+
+def voting(probe: object, texts: list[str], most: int = 4) -> PairwiseJudge:
+    """Stops nowhere before whole chains, and there from a margin of 3 on."""
+    never = Policy(price=0.001, rules=(Rule(),), lead=Rule(), both=Rule(agree=3.0))
+    stopper = at(1.5).model_copy(update={"policies": (never,), "most_votes": most})
+    return scripted(probe, texts, stopper)
+
+
+def audited(probe: object, share: float = 1.0) -> PairwiseJudge:
+    made = scripted(probe, [LONG], at(1.5))
+    watch = Auditor(Expected(apart=0.05, spent=0.5), delta=0.1, share=share)
+    return PairwiseJudge(made.engine, made.style, made.stopper, made.ladder, 0.0, watch)
+
+
+def examples(n: int, seed: int = 11) -> list[data.Example]:
+    rng = random.Random(seed)
+    return [data.draw(rng) for _ in range(n)]
+
+
+def nano_judge(nano: Engine, style: LabelStyle | ScoreStyle = rrm.STYLE) -> PairwiseJudge:
+    """The bundled judge with its thresholds."""
+    stopper = load_stopper(STOPPER, style.name, style.prompt_hash)
+    return PairwiseJudge(nano, style, stopper, nano.card.ladder)
