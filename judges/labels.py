@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,13 +27,15 @@ def close_sections(names: Iterable[str]) -> Callable[[str], str]:
     section = re.compile(rf"<(/?)({'|'.join(map(re.escape, names))})>")
 
     def close(chain: str) -> str:
-        still_open: list[str] = []
+        still_open: dict[int, str] = {}
+        places: defaultdict[str, deque[int]] = defaultdict(deque)  # of each tag that is open
         for match in section.finditer(chain):
             if not match[1]:
-                still_open.append(match[2])
-            elif match[2] in still_open:
-                still_open.remove(match[2])
-        return "".join(f"\n</{tag}>" for tag in reversed(still_open))
+                still_open[match.start()] = match[2]
+                places[match[2]].append(match.start())
+            elif places[match[2]]:
+                del still_open[places[match[2]].popleft()]
+        return "".join(f"\n</{tag}>" for tag in reversed(still_open.values()))
 
     return close
 

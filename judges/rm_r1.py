@@ -21,7 +21,7 @@ _FENCE = Fence(
         "[The End of Chatbot B's Response]",
     )
 )
-_ANSWER = re.compile(r"<answer>\s*\[\[([^\[\]]{0,200})\]\]\s*</answer>")
+_ANSWER = re.compile(r"<answer>\s*+\[\[([^\[\]]{0,200}+)\]\]\s*+</answer>")
 _SECTIONS = (
     *("rubric", "justify", "solution", "eval"),
     *("quote_A", "quote_B", "summary_A", "summary_B"),

@@ -149,7 +149,7 @@ def _threshold(margins: Numbers, gains: Numbers) -> float:
     import numpy as np
 
     order = np.argsort(-margins, kind="stable")
-    sums = np.cumsum(gains[order])
+    sums = _between(margins[order], np.cumsum(gains[order]))
     if not len(sums) or sums.max() <= 0:
         return float("inf")
     best = int(sums.argmax())
@@ -164,13 +164,22 @@ def _closest(margins: Numbers, chances: Numbers, gains: Numbers) -> float:
 
     order = np.argsort(margins, kind="stable")
     told = np.flatnonzero(chances[order] >= CLOSEST)
-    sums = np.cumsum(gains[order][: told[0] if len(told) else len(order)])
+    sums = _between(margins[order], np.cumsum(gains[order]))
+    sums = sums[: told[0] if len(told) else len(order)]
     if not len(sums) or sums.max() <= 0:
         return 0.0
     best = int(sums.argmax())
     if best + 1 == len(order):
         return float(np.nextafter(margins[order[best]], np.inf))
     return float((margins[order[best]] + margins[order[best + 1]]) / 2)
+
+
+def _between(margins: Numbers, sums: Numbers) -> Numbers:
+    """`sums` without those behind which an equal margin follows: no threshold parts the two."""
+    import numpy as np
+
+    follows = np.append(margins[1:] == margins[:-1], False) if len(margins) else margins == 0
+    return np.where(follows, -np.inf, sums)
 
 
 def fit_policy(

@@ -32,8 +32,8 @@ class Unread:
 
 Reading = Choice | Scores | Unread
 
-BOXED = re.compile(r"\\boxed\s*\{([^{}]{0,200})\}")
-_NUMBERS = re.compile(r"\s*[0-9]{1,3}(?:\s*,\s*[0-9]{1,3})*\s*")
+BOXED = re.compile(r"\\boxed\s*+\{([^{}]{0,200}+)\}")
+_NUMBERS = re.compile(r"[0-9]{1,3}(?:\s*+,\s*+[0-9]{1,3})*+")
 
 
 def after_thought(text: str, opened: bool = False) -> str | Unread:
@@ -70,7 +70,7 @@ def last_scores(
     lists = [
         tuple(int(number) for number in listed.split(","))
         for listed in found
-        if _NUMBERS.fullmatch(listed) and listed.count(",") == n - 1
+        if _NUMBERS.fullmatch(listed.strip()) and listed.count(",") == n - 1
     ]
     if not lists:
         return Unread("off_menu" if found else "unparseable", (found or [text])[-1][-120:])

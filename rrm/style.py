@@ -139,14 +139,15 @@ _LOOKALIKE = str.maketrans(
 """Each stand-in looks like its original, says something was changed, and no Unicode
 normalisation turns it back."""
 
+# Spaces are matched possessively (`*+`): a run of them is never split, which took quadratic time.
 _ANY_MODEL = (
-    r"<\s*\|[^|<>\n]{1,40}\|\s*>",  # <|im_start|> and its like
+    r"<\s*+\|[^|<>\n]{1,40}\|\s*+>",  # <|im_start|> and its like
     r"<｜[^｜<>\n]{1,40}｜>",  # the DeepSeek form
-    r"<\s*/?\s*(?:think|answer|short|rubric|justify|eval|solution|type)\s*>",
-    r"<\s*/?\s*(?:start_of_turn|end_of_turn|bos|eos|s|unk|pad)\s*>",
-    r"\[\s*\[\s*[ABC]\s*\]\s*\]",
-    r"\[\s*/?\s*INST\s*\]",
-    r"\\\s*boxed\s*\{",
+    r"<\s*+(?:/\s*+)?(?:think|answer|short|rubric|justify|eval|solution|type)\s*+>",
+    r"<\s*+(?:/\s*+)?(?:start_of_turn|end_of_turn|bos|eos|s|unk|pad)\s*+>",
+    r"\[\s*+\[\s*+[ABC]\s*+\]\s*+\]",
+    r"\[\s*+(?:/\s*+)?INST\s*+\]",
+    r"\\\s*+boxed\s*+\{",
 )
 
 
@@ -155,12 +156,19 @@ _TWINS = str.maketrans(  # Cyrillic lookalikes and curly quotes
 )
 
 
-def _skeleton(text: str) -> tuple[str, list[int]]:
+_SPACES = str.maketrans(
+    {**dict.fromkeys("\r\x0b\x0c\x1c\x1d\x1e", "\n"), **dict.fromkeys("\t\x1f", " ")}
+)
+
+
+def _skeleton(text: str) -> tuple[str, Sequence[int]]:
     """`text` as a reader sees it, and for each of its characters the index it came from.
 
     Compatibility forms, lookalike Cyrillic, odd spaces and invisible characters all fold away, so
     that a marker spelt with them is still found.
     """
+    if text.isascii():
+        return text.translate(_SPACES), range(len(text))
     folded: list[str] = []
     origin: list[int] = []
     for index, char in enumerate(text):
@@ -223,7 +231,7 @@ def _loose(marker: str) -> str:
     """A pattern for `marker` with any spacing between its words and signs."""
     skeleton, _ = _skeleton(marker)
     parts = re.findall(r"\w+|[^\w\s]", skeleton)
-    return r"[ \n]*".join(re.escape(part) for part in parts)
+    return r"[ \n]*+".join(re.escape(part) for part in parts)
 
 
 def fill(template: str, fields: Mapping[str, str]) -> str:

@@ -19,6 +19,7 @@ from ray import serve
 from serving.app import build_app
 from serving.door import DRAIN, Door
 from serving.origin import check_origin
+from serving.ray_security import require_token
 from serving.registry import gpus_of
 from serving.replica import Judge
 from serving.settings import Settings, SettingsError
@@ -73,6 +74,7 @@ class Service:
         check_origin()
         for name, value in RAY.items():
             os.environ.setdefault(name, value)
+        require_token()
         ray.init(
             address="local",  # never another's Ray, such as a trainer's that RAY_ADDRESS names
             include_dashboard=False,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -32,13 +33,13 @@ SPECIAL = re.compile(
     r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|</?s>|<(?:bos|eos|pad|start_of_turn|end_of_turn)>"
 )
 """chat and end tokens of the common model families"""
-TAIL = re.compile(f"(?:{SPECIAL.pattern})$")
-TURN = re.compile(
-    r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>"
-    r"|<\|start_header_id\|>(system|user|assistant)<\|end_header_id\|>\n\n(.*?)<\|eot_id\|>",
-    re.DOTALL,
+BEGINS = re.compile(f"(?:{SPECIAL.pattern}|\\s)*+")
+EDGE = re.compile(
+    r"<\|im_start\|>(?P<chatml>system|user|assistant)\n|(?P<chatml_end><\|im_end\|>)"
+    r"|<\|start_header_id\|>(?P<llama>system|user|assistant)<\|end_header_id\|>\n\n"
+    r"|(?P<llama_end><\|eot_id\|>)"
 )
-"""a turn of ChatML (Qwen and others) or of Llama 3"""
+"""where a turn of ChatML (Qwen and others) or of Llama 3 begins and ends"""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class RewardDesk:
     async def _reward(self, query: str, prompt: str, label: object) -> Reward:
         """Waits its turn where other callers are sent away."""
         try:
-            sample = read_sample(query, prompt, label)
+            sample = await asyncio.to_thread(read_sample, query, prompt, label)
         except ValueError as fault:
             return Reward(self.options.failed, failed=str(fault))
         while (left := self.until - time.monotonic()) > SHORTEST:
@@ -141,23 +142,37 @@ def value_of(outcome: Verdict | Score | Unscored, stand_in: float) -> Reward:
     return Reward(1 - sure if outcome.preferred == "b" else sure, tokens)
 
 
+def _templated(prompt: str) -> Iterator[Message]:
+    """The turns that a chat template wrote, in one pass; one that never ends is none."""
+    edges = list(EDGE.finditer(prompt))
+    last = {edge.lastgroup: edge.start() for edge in edges}  # of each kind of end
+    opened: re.Match[str] | None = None
+    for edge in edges:
+        kind = edge.lastgroup or ""
+        if opened is not None and kind == f"{opened.lastgroup}_end":
+            content = prompt[opened.end() : edge.start()].strip()
+            yield Message.model_validate({"role": opened[opened.lastgroup], "content": content})
+            opened = None
+        elif opened is None and not kind.endswith("_end"):
+            opened = edge if last.get(f"{kind}_end", -1) > edge.start() else None
+
+
 def _bare(text: str) -> str:
     """Without special tokens at either end; those within are the judge's to neutralise."""
-    text = text.strip()
-    while match := SPECIAL.match(text):
-        text = text[match.end() :].lstrip()
-    while (last := TAIL.search(text)) is not None:
-        text = text[: last.start()].rstrip()
-    return text
+    begins = BEGINS.match(text)
+    start, end = begins.end() if begins else 0, len(text.rstrip())
+    for special in reversed(list(SPECIAL.finditer(text, start))):
+        if special.end() != end:
+            break
+        end = special.start()
+        while end > start and text[end - 1].isspace():
+            end -= 1
+    return text[start:end]
 
 
 def _turns(prompt: str) -> Prompt:
     """A templated prompt as its turns, any other as its text."""
-    turns = tuple(
-        Message(role=match[1] or match[3], content=(match[2] or match[4] or "").strip())
-        for match in TURN.finditer(prompt)
-    )
-    kept = tuple(turn for turn in turns if turn.content)
+    kept = tuple(turn for turn in _templated(prompt) if turn.content)
     # A template's standing system line is no part of the question.
     asked = kept if len(kept) > 2 else tuple(turn for turn in kept if turn.role != "system")
     return asked or SPECIAL.sub("", prompt).strip()

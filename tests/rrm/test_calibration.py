@@ -117,6 +117,9 @@ def test_a_policy_is_worth_what_it_says_and_more_than_any_that_looks_once(
                     paid = made.tokens[row, place] + LOOK_TOKENS * looked
                     total += chance[row, place] - price * paid
                     break
+                if rule.ties(margin, agree):
+                    total += 0.5 - price * (made.tokens[row, place] + LOOK_TOKENS * looked)
+                    break
                 looked += rule.looks
         return total / len(made)
 

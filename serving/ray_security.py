@@ -1,0 +1,44 @@
+"""Ray lets in only who holds this service's token, whatever the environment says.
+
+Ray's own sockets (its control store, raylets, workers, Serve's replicas) listen on every interface,
+and whoever may speak to them can run any command. Token mode is enforced on all of them from Ray
+2.59 on.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+from serving.settings import SettingsError
+
+MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+
+
+def require_token() -> None:
+    """Turn token mode on, with a new token of our own, for this process and its children.
+
+    To be called before Ray starts. Raises SettingsError where token mode cannot be had.
+    """
+    os.environ[MODE] = "token"
+    os.environ[TOKEN] = secrets.token_hex(32)
+    os.environ.pop(TOKEN_PATH, None)
+    try:
+        # Ray reads both once, when it is first imported; here it reads them again.
+        from ray._raylet import (
+            AuthenticationMode,
+            AuthenticationTokenLoader,
+            Config,
+            get_authentication_mode,
+        )
+
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
+        enforced = get_authentication_mode() == AuthenticationMode.TOKEN
+    except (ImportError, AttributeError):
+        enforced = False
+    if not enforced:
+        raise SettingsError(
+            "this Ray cannot be made to ask for a token, so anybody who reaches this machine could "
+            "run commands through it: pip install -U 'closecall[serve]'"
+        )
