@@ -103,6 +103,12 @@ class Compute:
         return 2 * self.prompt(prompt) + 2 * self.thought(each, prompt) + looks
 
 
+def plain(amount: float | None) -> str:
+    """The number in few digits, or in all where few would stand for another number too."""
+    few = f"{amount:g}"
+    return few if amount is None or float(few) == amount else repr(amount)
+
+
 class Budget:
     """What many pairs may cost together. Belongs to one event loop.
 
@@ -125,7 +131,7 @@ class Budget:
         self.meter = meter or Tokens(LOOK_TOKENS if timed else 0.0)
         self.total, self.pairs, self.per_pair = math.inf if timed else total, pairs, per_pair
         self.seconds, self._clock = seconds, clock
-        self.says = f"{seconds:g} seconds" if timed else f"{total:g} {self.meter.unit}"
+        self.says = f"{plain(seconds)} seconds" if timed else f"{plain(total)} {self.meter.unit}"
         self._began: float | None = None
         self.spent = 0.0
         self.reserved = 0.0

@@ -212,6 +212,8 @@ class Run(Generic[L]):
     """told once the lines of earlier runs have been"""
     known: Callable[[L], None] = lambda line: None
     """told every line of earlier runs, those too that wait for an earlier row"""
+    set_aside: Callable[[int, Path], None] = lambda lines, where: None
+    """told how many lines could not be read, and the file that keeps them"""
 
     @property
     def manifest(self) -> Path:
@@ -238,6 +240,8 @@ class Run(Generic[L]):
                 raise SettingsError(f"another run writes {self.out}; wait for it") from None
             self._check(identity)
             with Journal(file, self.out, self.worker.kind, keys, self.told, self.known) as journal:
+                if journal.unreadable:
+                    self.set_aside(len(journal.unreadable), journal.aside)
                 self.resumed()
                 return await self._rest(journal, keys)
 
@@ -289,7 +293,7 @@ class Run(Generic[L]):
         ahead = AHEAD * self.concurrency
         try:
             async with asyncio.TaskGroup() as tasks:
-                for row in self.dataset.rows[begun:]:
+                for row in self.dataset.rows:
                     if journal.has(row.index):
                         continue
                     async with moved:
@@ -298,7 +302,7 @@ class Run(Generic[L]):
                     tasks.create_task(one(row))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        return journal.written - begun
+        return journal.written - begun + journal.replaced
 
 
 def untimed(outcome: Verdict | Unscored) -> Verdict | Unscored:

@@ -368,7 +368,15 @@ async def run_batch(
     from serving.registry import Registry
 
     def run(judge: RowJudge) -> Run[Line]:
-        return Run(dataset, out, Judging(judge), concurrency, progress.told, progress.resumed)
+        return Run(
+            dataset,
+            out,
+            Judging(judge),
+            concurrency,
+            progress.told,
+            progress.resumed,
+            set_aside=progress.set_aside,
+        )
 
     if url is not None:
         async with AsyncClient(url, style=settings.style) as client:

@@ -114,8 +114,8 @@ class Client(_Calls):
                 if answer.status_code != 200:
                     answer.read()
                     raise _failure(answer)
-                for line in answer.iter_lines():
-                    reader.line(line)
+                for piece in answer.iter_bytes():
+                    reader.feed(piece)
         except httpx2.TransportError as failure:
             raise _unreachable(self.url, failure) from failure
         return reader.outcome()
@@ -176,8 +176,8 @@ class AsyncClient(_Calls):
                 if answer.status_code != 200:
                     await answer.aread()
                     raise _failure(answer)
-                async for line in answer.aiter_lines():
-                    reader.line(line)
+                async for piece in answer.aiter_bytes():
+                    reader.feed(piece)
         except httpx2.TransportError as failure:
             raise _unreachable(self.url, failure) from failure
         return reader.outcome()
@@ -217,14 +217,26 @@ class AsyncClient(_Calls):
 
 
 class _Events:
-    """Reads server-sent events line by line."""
+    """Reads server-sent events as they come.
+
+    Lines end at a line feed alone: what else Unicode calls the end of a line may stand in a text.
+    """
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._torn: list[bytes] = []
         self._name = ""
         self._found: Verdict | Unscored | None = None
 
-    def line(self, line: str) -> None:
+    def feed(self, piece: bytes) -> None:
+        """The next bytes of the stream."""
+        *whole, rest = piece.split(b"\n")
+        for line in whole:
+            self._line(b"".join([*self._torn, line]).decode())
+            self._torn.clear()
+        self._torn.append(rest)
+
+    def _line(self, line: str) -> None:
         kind, _, value = line.partition(": ")
         if kind == "event":
             self._name = value

@@ -1,7 +1,8 @@
 """The lines of a long job over rows, in input order on disk; what is early waits in a file beside.
 
 Nothing that was done is lost to a kill: a line is in OUT if all before it are, else in OUT.early,
-which is gone once OUT is whole. A torn last line of either is cut.
+which is gone once OUT is whole. A torn last line of either is cut; one that cannot be read is set
+aside in OUT.unreadable.
 """
 
 from __future__ import annotations
@@ -39,9 +40,13 @@ L = TypeVar("L", bound=Finished)
 class Journal(Generic[L]):
     """`file`, opened for appending and reading, and its early lines. A context manager.
 
+    A line that cannot be read (one corrupt byte, another program's) is copied to OUT.unreadable
+    and its row is done again; OUT keeps the line until every row is there, and is then replaced
+    whole. So OUT never shrinks.
+
     kind: of the lines. keys: of every row. told: every line of OUT, those of earlier runs too, in
     order. known: every line of earlier runs, those that came early too. Raises SettingsError for a
-    line that is not of this input and judge.
+    line that is of another input or judge.
     """
 
     def __init__(
@@ -54,31 +59,51 @@ class Journal(Generic[L]):
         known: Callable[[L], None] = lambda line: None,
     ) -> None:
         self.written = 0
-        """lines of OUT"""
-        self._file, self._out, self._keys, self._told = file, out, keys, told
+        """lines of OUT, unreadable ones too"""
+        self.unreadable: set[int] = set()
+        """rows whose line in OUT cannot be read, and is to be replaced"""
+        self.aside = out.with_name(f"{out.name}.unreadable")
+        self._file, self._out, self._keys, self._tell = file, out, keys, told
         self._beside = out.with_name(f"{out.name}.early")
         self._waiting: dict[int, L] = {}
-        for line in _whole_lines(file, kind):
-            if self.written >= len(keys) or line.key != keys[self.written]:
-                raise SettingsError(f"line {self.written + 1} of {out} is not of this run")
-            self.written += 1
-            known(line)
-            told(line)
-        self._early = self._beside.open("a+b")
-        for line in _whole_lines(self._early, kind):
-            ours = line.index < len(keys) and line.key == keys[line.index]
-            if ours and not self.has(line.index):
+        """finished rows that are not in OUT"""
+        self._untold: dict[int, L] = {}
+        """finished rows behind one that is not"""
+        self._told = 0
+        for number, raw in enumerate(_whole_lines(file)):
+            line = _read(kind, raw)
+            if number >= len(keys) or (line is not None and line.key != keys[number]):
+                raise SettingsError(f"line {number + 1} of {out} is not of this run")
+            if line is None:
+                self.unreadable.add(number)
+                self._put_aside(raw)
+            else:
+                self._untold[number] = line
                 known(line)
-                self._waiting[line.index] = line
+            self.written += 1
+        self._early = self._beside.open("a+b")
+        for raw in _whole_lines(self._early):
+            line = _read(kind, raw)
+            ours = line is not None and line.index < len(keys) and line.key == keys[line.index]
+            if line is not None and ours and not self.has(line.index):
+                known(line)
+                self._waiting[line.index] = self._untold[line.index] = line
         self._catch_up()
+
+    @property
+    def replaced(self) -> int:
+        """Unreadable lines whose row has been done again."""
+        return sum(number in self._waiting for number in self.unreadable)
 
     def has(self, index: int) -> bool:
         """Whether this row is finished."""
-        return index < self.written or index in self._waiting
+        if index in self._waiting:
+            return True
+        return index < self.written and index not in self.unreadable
 
     def add(self, line: L) -> None:
         """Keep a finished row, on disk when this returns."""
-        self._waiting[line.index] = line
+        self._waiting[line.index] = self._untold[line.index] = line
         if line.index != self.written:
             self._early.write(_raw(line))
             self._early.flush()
@@ -88,8 +113,27 @@ class Journal(Generic[L]):
         while (line := self._waiting.pop(self.written, None)) is not None:
             self._file.write(_raw(line))
             self.written += 1
-            self._told(line)
         self._file.flush()
+        while (line := self._untold.pop(self._told, None)) is not None:
+            self._told += 1
+            self._tell(line)
+
+    def _put_aside(self, raw: bytes) -> None:
+        """Keep an unreadable line, once."""
+        with self.aside.open("a+b") as file:
+            file.seek(0)
+            if raw not in file.readlines():
+                file.write(raw)
+
+    def _repair(self) -> None:
+        """Replace OUT by itself with every unreadable line done again."""
+        self._file.seek(0)
+        part = self._out.with_name(f"{self._out.name}.part")
+        with part.open("wb") as whole:
+            for number, raw in enumerate(self._file):
+                again = self._waiting.get(number)
+                whole.write(raw if again is None else _raw(again))
+        part.replace(self._out)
 
     def __enter__(self) -> Self:
         return self
@@ -101,26 +145,32 @@ class Journal(Generic[L]):
         trace: TracebackType | None,
     ) -> None:
         self._early.close()
-        if self.written == len(self._keys):
-            self._beside.unlink()
+        if not all(map(self.has, range(len(self._keys)))):
+            return
+        if self.unreadable:
+            self._repair()
+        self._beside.unlink()
 
 
 def _raw(line: Finished) -> bytes:
     return line.model_dump_json().encode() + b"\n"
 
 
-def _whole_lines(file: IO[bytes], kind: type[L]) -> Iterator[L]:
-    """The lines of a file up to the first torn one, which is cut off with all behind it."""
+def _read(kind: type[L], raw: bytes) -> L | None:
+    try:
+        return kind.model_validate_json(raw)
+    except ValueError:
+        return None
+
+
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file; a last one without its end, torn by a kill, is cut off."""
     file.seek(0)
     whole = 0
     for raw in file:
-        try:
-            line = kind.model_validate_json(raw) if raw.endswith(b"\n") else None
-        except ValueError:
-            line = None
-        if line is None:
+        if not raw.endswith(b"\n"):
             break
         whole += len(raw)
-        yield line
+        yield raw
     file.truncate(whole)
     file.seek(0, os.SEEK_END)

@@ -7,8 +7,10 @@ and whoever may speak to them can run any command. Token mode is enforced on all
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
+from typing import Any
 
 from serving.settings import SettingsError
 
@@ -25,16 +27,10 @@ def require_token() -> None:
     os.environ.pop(TOKEN_PATH, None)
     try:
         # Ray reads both once, when it is first imported; here it reads them again.
-        from ray._raylet import (
-            AuthenticationMode,
-            AuthenticationTokenLoader,
-            Config,
-            get_authentication_mode,
-        )
-
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
-        enforced = get_authentication_mode() == AuthenticationMode.TOKEN
+        core: Any = importlib.import_module("ray._raylet")
+        core.Config.initialize("")
+        core.AuthenticationTokenLoader.instance().reset_cache()
+        enforced = core.get_authentication_mode() == core.AuthenticationMode.TOKEN
     except (ImportError, AttributeError):
         enforced = False
     if not enforced:

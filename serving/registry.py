@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,10 +21,8 @@ from rrm.engine import Engine, EngineError, EngineOptions, ModelCard
 from rrm.engines import open_engine
 from rrm.stopping import STOPPER_FILE, Stopper, load_stopper
 from rrm.style import Style, StyleMismatch, open_style, style_names
+from serving.digest import digest_of, digest_of_sizes
 from serving.settings import NANO, Settings, SettingsError
-
-HASHED = 2**30
-"""model files up to so many bytes together are hashed; bigger ones are told by name and size"""
 
 
 def model_directory(model: str) -> Path:
@@ -53,17 +50,8 @@ def model_directory(model: str) -> Path:
 
 
 def weights_digest(model: str) -> str:
-    """Hash of a model directory without its thresholds: of its files' contents, or of their sizes
-    if they are large."""
-    directory = model_directory(model)
-    files = sorted(file for file in directory.rglob("*") if file.is_file())
-    files = [file for file in files if file.name != STOPPER_FILE]
-    whole = sum(file.stat().st_size for file in files) <= HASHED
-    sha = hashlib.sha256()
-    for file in files:
-        sha.update(file.name.encode())
-        sha.update(file.read_bytes() if whole else str(file.stat().st_size).encode())
-    return sha.hexdigest()[:16]
+    """Hash of the model's files, its thresholds aside. Raises SettingsError if there are none."""
+    return digest_of(model_directory(model))
 
 
 def check_settings(settings: Settings) -> None:
@@ -306,8 +294,17 @@ class Registry:
         if self.settings.engine in ("scripted", "openai"):
             return None
         file = self.settings.stopper or model_directory(self.settings.model) / STOPPER_FILE
-        weights = weights_digest(self.settings.model)
-        found = load_stopper(file, style.name, style.prompt_hash, weights)
+        directory = model_directory(self.settings.model)
+        if not file.is_file():
+            return None
+        found = load_stopper(file, style.name, style.prompt_hash, digest_of(directory))
+        sizes = digest_of_sizes(directory)
+        if found is None and sizes and load_stopper(file, style.name, style.prompt_hash, sizes):
+            raise SettingsError(
+                f"{file} is bound to the sizes of the weights alone, which another fine-tune has "
+                "too. Fit it again: closecall calibrate --data LABELLED.jsonl --model "
+                f"{self.settings.model} --style {style.name} --out {file}"
+            )
         if found is None or (found.ladder, found.temperature) != (self.ladder, self.temperature):
             return None
         return found

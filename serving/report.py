@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -144,6 +145,15 @@ class BatchProgress:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=rows, facts="")
+
+    def set_aside(self, lines: int, where: Path) -> None:
+        """Say that lines of earlier runs could not be read."""
+        self.console.print(
+            f"{lines} line(s) of earlier runs cannot be read; they are kept in {where}, and their "
+            "rows are done again",
+            style="yellow",
+            soft_wrap=True,
+        )
 
     def resumed(self) -> None:
         """What has been told so far came from earlier runs."""

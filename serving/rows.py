@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,9 +75,9 @@ def read_dataset(path: Path, given: Mapping[str, str] | None = None) -> Dataset:
     except UnicodeDecodeError:
         raise SettingsError(f"{path} is not UTF-8; convert it first") from None
     if path.suffix.lower() == ".csv":
-        records: list[Any] = list(csv.DictReader(text.splitlines(keepends=True)))
+        records: list[Any] = list(csv.DictReader(io.StringIO(text, newline="")))
     elif path.suffix.lower() in (".jsonl", ".ndjson"):
-        records = [_json(line) for line in text.splitlines() if line.strip()]
+        records = [_json(line) for line in text.split("\n") if line.strip()]
     else:
         raise SettingsError(f"{path} is neither .jsonl nor .csv")
     if not records:

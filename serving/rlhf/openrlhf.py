@@ -151,7 +151,9 @@ def _templated(prompt: str) -> Iterator[Message]:
         kind = edge.lastgroup or ""
         if opened is not None and kind == f"{opened.lastgroup}_end":
             content = prompt[opened.end() : edge.start()].strip()
-            yield Message.model_validate({"role": opened[opened.lastgroup], "content": content})
+            yield Message.model_validate(
+                {"role": opened[opened.lastgroup or 0], "content": content}
+            )
             opened = None
         elif opened is None and not kind.endswith("_end"):
             opened = edge if last.get(f"{kind}_end", -1) > edge.start() else None

@@ -13,6 +13,7 @@ from judges.asked import Asked
 from judges.nano.pairs import write_pairs
 from judges.pairwise import PairwiseJudge
 from judges.rrm import STYLE
+from rrm.budget import Budget
 from rrm.engine import EngineError, UnreadableText
 from rrm.engines.scripted import ScriptedEngine
 from rrm.types import Pair, Provenance, Unscored, Verdict
@@ -98,6 +99,43 @@ def test_a_tail_torn_at_any_byte_is_cut_and_done_again(tmp_path: Path) -> None:
         assert judged == len(judge.asked) == 8 - whole[:cut].count(b"\n")
 
 
+@pytest.mark.parametrize("spoilt", [0, 3, 7])
+def test_a_line_that_cannot_be_read_is_set_aside_and_nothing_shrinks(
+    tmp_path: Path, spoilt: int
+) -> None:
+    source, out = rows(tmp_path / "in.jsonl", 8), tmp_path / "out"
+    run(source, out, Scripted())
+    whole = out.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    lines[spoilt] = lines[spoilt].replace(b'"kind"', b'"k\xffnd"')
+    out.write_bytes(b"".join(lines))
+
+    class Away(Scripted):
+        async def judge(self, pair: Pair) -> Verdict | Unscored:
+            raise ServiceError("gone")
+
+    for _ in range(2):
+        with pytest.raises(ServiceError):
+            run(source, out, Away())
+        assert out.read_bytes() == b"".join(lines)
+    told: list[int] = []
+    aside: list[tuple[int, Path]] = []
+    judge = Scripted()
+    again = Run(
+        read_dataset(source),
+        out,
+        Judging(judge),
+        told=lambda line: told.append(line.index),
+        set_aside=lambda n, where: aside.append((n, where)),
+    )
+    assert asyncio.run(again.go()) == len(judge.asked) + (spoilt == 5) == 1
+    assert out.read_bytes() == whole
+    assert told == list(range(8))
+    assert aside == [(1, tmp_path / "out.unreadable")]
+    assert (tmp_path / "out.unreadable").read_bytes() == lines[spoilt]
+    assert not (tmp_path / "out.early").exists()
+
+
 def test_what_finished_early_is_kept_though_an_earlier_row_is_not(tmp_path: Path) -> None:
     source, out = rows(tmp_path / "in.jsonl"), tmp_path / "out"
     run(source, tmp_path / "whole", Scripted())
@@ -153,6 +191,12 @@ def test_what_changed_is_named_and_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is no batch's"):
         run(source, other, Scripted())
     assert other.read_text() == "mine\n"
+
+
+def test_budgets_of_many_digits_are_told_apart(tmp_path: Path) -> None:
+    assert Budget(20_000).says == "20000 thinking tokens"
+    assert Budget(1_234_567).says != Budget(1_234_568).says
+    assert Budget(seconds=0.1 + 0.2).says != Budget(seconds=0.3).says
 
 
 def test_a_line_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from judges.asked import Asked, Event
 from rrm.chain import ChainText
 from rrm.engine import RefusedText
 from rrm.types import Candidates, Checkpoint, Pair, Score, Verdict
-from serving.client import AsyncClient, Client, RefusedRequest, ServiceError
+from serving.client import AsyncClient, Client, RefusedRequest, ServiceError, _Events
 from serving.process import ServiceProcess, free_port
+from serving.wire import ThoughtEvent
 
 PAIR = Pair(
     prompt="What is 345 + 278?", response_a="The answer is 623.", response_b="It comes to 626."
@@ -126,3 +127,15 @@ def test_a_service_that_is_not_there_is_named() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with Client(url, tries=2) as client, pytest.raises(ServiceError, match=f"answers at {url}"):
         client.judge(PAIR)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_a_line_separator_in_a_thought_ends_no_line(size: int) -> None:
+    text = "one\u2028two\x85three\x0cé"
+    event = ThoughtEvent(order="ab", text=text).model_dump_json()
+    raw = f"event: thought\ndata: {event}\n\n".encode() * 2
+    told: list[Any] = []
+    events = _Events(told.append)
+    for start in range(0, len(raw), size):
+        events.feed(raw[start : start + size])
+    assert [piece.text for piece in told] == [text] * 2

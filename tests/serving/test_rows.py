@@ -1,5 +1,6 @@
 """Datasets are read as they come; what is wrong keeps its row and says why."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,25 @@ def test_a_file_that_is_none_is_said(tmp_path: Path, name: str, content: bytes, 
         read_dataset(tmp_path / name)
     with pytest.raises(SettingsError, match="cannot read"):
         read_dataset(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x0c", "\x0b", "\x1c", "\x1e"])
+def test_only_a_line_feed_ends_a_line(tmp_path: Path, sign: str) -> None:
+    text = f"one{sign}two"
+    lines, table = tmp_path / "in.jsonl", tmp_path / "in.csv"
+    record = {"prompt": text, "a": text, "b": "x"}
+    raw = json.dumps(record, ensure_ascii=False)
+    lines.write_bytes(f"{raw if ord(sign) > 31 else json.dumps(record)}\r\n".encode() * 2)
+    table.write_text(f"prompt,a,b\n{text},{text},x\n" * 1, encoding="utf-8", newline="")
+    for path, n in ((lines, 2), (table, 1)):
+        found = read_dataset(path).rows
+        assert len(found) == n
+        assert all(row.pair is not None and row.pair.response_a == text for row in found)
+
+
+def test_a_cell_may_hold_lines(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_bytes(b'prompt,a,b\r\n"one\r\ntwo","x\ny",z\r\n')
+    [row] = read_dataset(path).rows
+    assert row.pair is not None
+    assert (row.pair.prompt, row.pair.response_a) == ("one\r\ntwo", "x\ny")

@@ -1,0 +1,93 @@
+"""Weights are known by their contents, and hashed once."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from judges.nano import WEIGHTS
+from judges.rrm import STYLE
+from rrm.stopping import STOPPER_FILE, Stoppers
+from serving import digest
+from serving.digest import digest_of, digest_of_sizes
+from serving.registry import Registry
+from serving.settings import Settings, SettingsError
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
+    """Counts what is hashed; everything is large, and the cache is empty."""
+    calls: list[int] = []
+    real = digest._hashed
+
+    def counted(files: list[Path], shown: bool) -> str:
+        calls.append(len(files))
+        return real(files, shown)
+
+    monkeypatch.setattr(digest, "LARGE", 0)
+    monkeypatch.setattr(digest, "_known", {})
+    monkeypatch.setattr(digest, "_hashed", counted)
+    monkeypatch.setattr(digest, "_cache", lambda: tmp_path / "cache" / "digests.json")
+    return calls
+
+
+def model(folder: Path, weights: bytes = b"abc") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def test_two_models_of_one_size_are_told_apart(tmp_path: Path, hashed: list[int]) -> None:
+    one, two = model(tmp_path / "one"), model(tmp_path / "two", b"abd")
+    assert digest_of(one) != digest_of(two)
+    assert digest_of_sizes(one) == digest_of_sizes(two)
+    plain = hashlib.sha256(b"config.json{}model.safetensorsabc").hexdigest()[:16]
+    assert digest_of(one) == plain
+
+
+def test_it_is_hashed_once_until_a_file_changes(
+    tmp_path: Path, hashed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = model(tmp_path / "one")
+    first = digest_of(folder)
+    monkeypatch.setattr(digest, "_known", {})  # as another process
+    (folder / STOPPER_FILE).write_text("{}")
+    (folder / "calibration.json").write_text("{}")
+    assert digest_of(folder) == first
+    assert len(hashed) == 1
+    model(folder, b"abcd")
+    assert digest_of(folder) != first
+    assert len(hashed) == 2
+
+
+def test_a_cache_that_cannot_be_written_or_read_costs_nothing_else(
+    tmp_path: Path, hashed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = model(tmp_path / "one")
+    first = digest_of(folder)
+    (tmp_path / "cache" / "digests.json").write_text("no JSON")
+    monkeypatch.setattr(digest, "_known", {})
+    assert digest_of(folder) == first
+    monkeypatch.setattr(digest, "_cache", lambda: folder / "config.json" / "no" / "folder")
+    monkeypatch.setattr(digest, "_known", {})
+    assert digest_of(folder) == first
+
+
+def test_thresholds_bound_by_sizes_are_refused_with_what_to_do(
+    tmp_path: Path, hashed: list[int]
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in WEIGHTS.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    kept = Stoppers.model_validate_json((WEIGHTS / STOPPER_FILE).read_text())
+    sizes = digest_of_sizes(folder)
+    old = kept.model_copy(update={"model_digest": sizes})
+    (folder / STOPPER_FILE).write_text(old.model_dump_json())
+    registry = Registry(Settings(model=str(folder)))
+    with pytest.raises(SettingsError, match="closecall calibrate --data"):
+        registry.stopper(STYLE)
+    (folder / STOPPER_FILE).write_text(kept.model_dump_json())
+    assert registry.stopper(STYLE) is not None
+    registry.close()
