@@ -86,9 +86,9 @@ def measured(engine: Engine, style: str, pairs: Sequence[Labelled]) -> dict[str,
     tokens = sum(one.usage.thinking_tokens for one in outcomes)
     figures = {
         "verdicts": len(verdicts),
-        "mass_before": statistics.median(one.path[0].mass for one in verdicts),
-        "mass_after": statistics.median(one.path[-1].mass for one in verdicts),
-        "agree": statistics.mean(one.agree for one in verdicts),
+        "mass_before": statistics.median(one.path[0].mass or 0.0 for one in verdicts),
+        "mass_after": statistics.median(one.path[-1].mass or 0.0 for one in verdicts),
+        "agree": statistics.mean(bool(one.agree) for one in verdicts),
         "accuracy": statistics.mean(right) if right else None,
         "prompt_tokens": sum(one.usage.prompt_tokens for one in outcomes),
         "cached_tokens": sum(one.usage.cached_tokens for one in outcomes),

@@ -10,10 +10,6 @@ from rrm.types import Checkpoint, Effort
 
 LADDER = (64, 128, 256, 512, 1024, 2048, 4096)
 """Checkpoints for a model that names none: thinking tokens of each chain."""
-READABLE_MASS = 0.5
-"""labels that hold less probability than this cannot be read by probe"""
-REPLY_TOKENS = 32
-"""how much a closed chain may write to state its verdict, where that has to be parsed"""
 AT_ONCE = "\n\nDo not think about it: reply at once, with nothing but the verdict in its form."
 """how a judge that cannot be probed is asked for an answer without thought"""
 TIE = 1e-9

@@ -6,14 +6,33 @@ import asyncio
 import time
 
 from judges.asked import AT_ONCE, LADDER, Asked, Watch
-from judges.judgement import Judgement
+from judges.outcome import SPENT, Telling, checkpoint
+from judges.written import agree
+from rrm.allocation.account import Unlimited
+from rrm.allocation.budget import Budget, Share
 from rrm.audit import Auditor
-from rrm.budget import Budget, Share
-from rrm.chain import ChainPair
+from rrm.chain import ORDERS, ChainPair, Order, prepared
+from rrm.decision.driver import Decision, decide
+from rrm.decision.plan import Line, Plan, Written
+from rrm.decision.policy import Always, Audited, OrdersAgree, Thresholds
+from rrm.decision.policy import Policy as DecisionPolicy
+from rrm.decision.run import JudgeRun
+from rrm.decision.state import Readout
 from rrm.engine import Engine, EngineError, RefusedText
+from rrm.stopping import AT_ONCE as AT_ONCE_RULES
 from rrm.stopping import Policy, Stopper
 from rrm.style import Style, StyleMismatch
-from rrm.types import Certificate, Pair, Provenance, StopReason, Unscored, Usage, Verdict
+from rrm.types import (
+    SCHEMA,
+    Certificate,
+    Pair,
+    Provenance,
+    StopReason,
+    Unscored,
+    Usage,
+    Verdict,
+    prompt_text,
+)
 
 
 class PairwiseJudge:
@@ -57,9 +76,9 @@ class PairwiseJudge:
             if budget is not None:
                 budget.skip()
             return self._identical(asked, began)
-        whole = None if self.engine.can_probe else AT_ONCE if asked.effort != "full" else ""
         try:
-            chains = ChainPair(self.engine, self.style, pair, self.temperature, whole)
+            texts = (prompt_text(pair.prompt), *pair.responses)
+            chains = await prepared(texts, lambda: self._chains(pair, asked))
         except RefusedText:
             if budget is not None:
                 budget.skip()
@@ -68,17 +87,18 @@ class PairwiseJudge:
         if budget is not None:
             known = None if self.revoked else self.stopper
             share = budget.begin(known, pair.digest, chains.prompt_tokens)
-        call = Judgement(self, pair, asked, chains, watch, began, share)
+        call = _Call(self, pair, asked, chains, watch, share, began)
         try:
-            async with asyncio.timeout(call.seconds):
-                return await (call.run() if whole is None else call.run_whole())
-        except EngineError as failure:
-            return call.unscored("engine_error", str(failure))
-        except TimeoutError:
-            return call.out_of_time()
+            return await call.judge()
         finally:
             if share is not None:
                 share.end()
+
+    def _chains(self, pair: Pair, asked: Asked) -> ChainPair:
+        """The first pair of chains; an endpoint that cannot be probed is asked to reply at once
+        first, unless whole chains are asked for."""
+        whole = None if self.engine.can_probe else AT_ONCE if asked.effort != "full" else ""
+        return ChainPair(self.engine, self.style, pair, self.temperature, whole)
 
     @property
     def policy(self) -> Policy | None:
@@ -100,7 +120,8 @@ class PairwiseJudge:
         self, asked: Asked, defanged: tuple[str, ...] = (), share: Share | None = None
     ) -> Provenance:
         """share: of a budget, whose price of thought then is the one that decides."""
-        stopper = share.stopper if share else self.stopper
+        following = share.stopper if share else self.stopper
+        stopper = self.stopper
         notes = []
         if defanged:
             notes.append(f"neutralised in the input: {', '.join(map(repr, defanged[:8]))}")
@@ -125,7 +146,7 @@ class PairwiseJudge:
             prompt_hash=self.style.prompt_hash,
             effort=asked.effort,
             stopper=source,
-            certificate=self._certificate(asked, stopper),
+            certificate=self._certificate(asked, following),
             notes=tuple(notes),
         )
 
@@ -136,6 +157,7 @@ class PairwiseJudge:
 
     def _identical(self, asked: Asked, began: float) -> Verdict:
         return Verdict(
+            version=SCHEMA,
             preferred="tie",
             probability=0.5,
             margin=0.0,
@@ -145,4 +167,155 @@ class PairwiseJudge:
             orders=(),
             usage=Usage(seconds=time.monotonic() - began),
             judge=self.provenance(asked),
+        )
+
+
+class _Call:
+    """One judgement: how effort, limits, audits and budgets become a plan, a policy, an account."""
+
+    def __init__(
+        self,
+        judge: PairwiseJudge,
+        pair: Pair,
+        asked: Asked,
+        chains: ChainPair,
+        watch: Watch | None,
+        share: Share | None,
+        began: float,
+    ) -> None:
+        self.owner, self.pair, self.asked, self.share = judge, pair, asked, share
+        self.watch, self.began = watch, began
+        self.following = share.stopper if share else judge.stopper
+        """whose thresholds decide: at the budget's price, if there is a budget"""
+        self.rules = self.following.policy if self.following and not judge.revoked else None
+        self.audit = self._audit()
+        limit = judge.ladder[-1]
+        if asked.max_thinking_tokens is not None:
+            limit = min(limit, asked.max_thinking_tokens // 2)
+        none = asked.effort == "none"
+        rungs = [rung for rung in judge.ladder if rung < limit] + [limit]
+        self.rungs = (0,) if none else tuple(rungs)
+        self.run = JudgeRun(chains, self._more, rungs, self._worth, watch, no_thought=none)
+
+    async def judge(self) -> Verdict | Unscored:
+        account = self.share.account if self.share else Unlimited()
+        try:
+            async with asyncio.timeout(self._seconds):
+                decided = await decide(self.run, self._plan(), self._policy(), account, self._saw)
+        except EngineError as failure:
+            return self._telling().unscored("engine_error", str(failure))
+        except TimeoutError:
+            return self._out_of_time()
+        return self._telling().outcome(decided)
+
+    # -- how it is made ---------------------------------------------------------------------------
+
+    def _plan(self) -> Plan:
+        asked, judge = self.asked, self.owner
+        if not judge.engine.can_probe:
+            without, within = asked.effort != "full", asked.effort != "none"
+            return Written(without, within, self.run.rungs[-1])
+        stepping: tuple[Order, ...] = ()
+        if asked.effort == "full" and asked.trace:
+            stepping = ORDERS
+        elif asked.effort == "adaptive" and self.rules is not None:
+            stepping = (self.run.chains.lead,)
+        stopper = self.following
+        votes = stopper.most_votes if stopper is not None and self.rules and asked.plain else 1
+        return Line(self.rungs, self.rungs[-1] < judge.ladder[-1], stepping, votes)
+
+    def _policy(self) -> DecisionPolicy:
+        asked = self.asked
+        if not self.owner.engine.can_probe:
+            return OrdersAgree(agree, stop=asked.effort == "adaptive")
+        if self.audit is not None:
+            return self.audit
+        if asked.effort == "adaptive" and self.rules is not None:
+            return self._thresholds(self.rules)
+        return Always(every=asked.effort != "full" or asked.trace or self.rungs[-1] == 0)
+
+    def _thresholds(self, rules: Policy) -> Thresholds:
+        at_prompt = StopReason.MARGIN
+        if self.following is not None and not self.following.thinks:
+            at_prompt = StopReason.UNPRODUCTIVE
+        elif rules is AT_ONCE_RULES:
+            at_prompt = StopReason.SPENT
+        return Thresholds(rules, at_prompt)
+
+    def _audit(self) -> Audited | None:
+        """Some pairs are thought through whole, to see whether the certificate still holds."""
+        if self.share is not None or self.rules is None:
+            return None
+        if not self.owner.audits(self.pair, self.asked):
+            return None
+        return Audited(self._thresholds(self.rules), self._tell_auditor)
+
+    async def _more(self, vote: int) -> ChainPair:
+        """Another pair of chains: a vote, or the thought of an endpoint that replied without."""
+        judge, stopper = self.owner, self.following
+
+        def made() -> ChainPair:
+            if not judge.engine.can_probe:
+                return ChainPair(judge.engine, judge.style, self.pair, judge.temperature, whole="")
+            heat = stopper.vote_temperature if stopper is not None else 0.0
+            return ChainPair(judge.engine, judge.style, self.pair, heat, vote=vote)
+
+        return await prepared((prompt_text(self.pair.prompt), *self.pair.responses), made)
+
+    def _worth(self, readout: Readout) -> float:
+        """What a token more is worth to a pair that stands so."""
+        stopper, reading = self.following, readout.reading
+        if stopper is None or reading is None:
+            return 0.0
+        return stopper.bid(readout.at, reading.margin, reading.agree)
+
+    @property
+    def _seconds(self) -> float | None:
+        """How long it may take."""
+        left = self.share.budget.seconds_left if self.share else None
+        given = [seconds for seconds in (self.asked.seconds, left) if seconds is not None]
+        return min(given, default=None)
+
+    # -- what is told -----------------------------------------------------------------------------
+
+    def _saw(self, readout: Readout) -> None:
+        if self.audit is not None:
+            self.audit.observe(readout)
+        if self.watch is not None and readout.reading is not None:
+            self.watch(checkpoint(self.owner.stopper, readout))
+
+    def _tell_auditor(self, early: Readout, reason: StopReason, whole: Readout) -> None:
+        auditor, first, last = self.owner.auditor, early.reading, whole.reading
+        if auditor is None or first is None or last is None:
+            return
+        apart = first.margin * last.margin <= 0 or reason is StopReason.CLOSE
+        auditor.saw(apart, early.tokens / max(1, whole.tokens), self.pair.digest)
+
+    def _telling(self) -> Telling:
+        usage = self.run.usage.model_copy(update={"seconds": time.monotonic() - self.began})
+        judge = self.owner.provenance(self.asked, self.run.chains.defanged, self.share)
+        if self.audit is not None and self.audit.early is not None:
+            said = f"audited: it would have stopped after {self.audit.early[0].tokens} tokens"
+            judge = judge.model_copy(update={"notes": (*judge.notes, said)})
+        return Telling(self.asked, self.run.chains, self.run.path, usage, judge, self.owner.stopper)
+
+    def _out_of_time(self) -> Verdict | Unscored:
+        """What the last readout said, if there was a readable one.
+
+        An audited pair that had no time for it stops where it would have without the audit.
+        """
+        telling = self._telling()
+        if self.audit is not None and self.audit.early is not None:
+            early, reason = self.audit.early
+            return telling.outcome(Decision(reason, early))
+        left = self.share.budget.seconds_left if self.share else None
+        spent = left is not None and (left <= 0 or self.asked.seconds is None)
+        last = self.run.path[-1] if self.run.path else None
+        if last is not None and last.readable:
+            reason = StopReason.SPENT if spent else StopReason.DEADLINE
+            return telling.outcome(Decision(reason, last))
+        if spent:
+            return telling.unscored("budget", SPENT)
+        return telling.unscored(
+            "deadline", f"no readable checkpoint within {self.asked.seconds:g} s; allow more time"
         )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 
-from judges.asked import AT_ONCE, LADDER, READABLE_MASS, REPLY_TOKENS, Asked
-from rrm.chain import Thought
+from judges.asked import AT_ONCE, LADDER, Asked
+from rrm.chain import Thought, prepared
+from rrm.decision.plan import REPLY_TOKENS
+from rrm.decision.state import READABLE_MASS
 from rrm.engine import Engine, EngineError
 from rrm.parse import Reading, Scores, Unread
 from rrm.style import Style, StyleMismatch
 from rrm.types import (
+    SCHEMA,
     Candidates,
     Provenance,
     Score,
@@ -53,8 +56,11 @@ class PointwiseJudge:
             )
         prompt = prompt_text(candidates.prompt)
         whole = None if self.engine.can_probe else AT_ONCE if asked.effort == "none" else ""
-        thought = Thought(
-            self.engine, self.style, prompt, candidates.responses, self.temperature, whole
+        thought = await prepared(
+            (prompt, *candidates.responses),
+            lambda: Thought(
+                self.engine, self.style, prompt, candidates.responses, self.temperature, whole
+            ),
         )
         try:
             async with asyncio.timeout(asked.seconds):
@@ -105,6 +111,7 @@ class PointwiseJudge:
         reason: StopReason,
     ) -> Score:
         return Score(
+            version=SCHEMA,
             scores=scores,
             spread=spread,
             reason=reason,
@@ -118,6 +125,7 @@ class PointwiseJudge:
         self, thought: Thought, asked: Asked, began: float, reason: UnscoredReason, detail: str
     ) -> Unscored:
         return Unscored(
+            version=SCHEMA,
             reason=reason,
             detail=detail,
             usage=thought.usage().model_copy(update={"seconds": time.monotonic() - began}),

@@ -12,6 +12,7 @@ Ramdas, Grunwald, Vovk and Shafer, "Game-theoretic statistics", Statistical Scie
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from pydantic import Field
@@ -20,6 +21,8 @@ from rrm.types import Frozen
 
 BETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """capital is spread evenly over these; a mean of e-processes is one"""
+REMEMBERED = 4096
+"""audited pairs that are known again"""
 MOST_BET = 0.9
 """of the bet that the least observation, 0, would ruin"""
 
@@ -68,7 +71,7 @@ class Auditor:
     revoked: str | None = None
     _apart: EProcess = field(init=False)
     _spent: EProcess = field(init=False)
-    _counted: set[str] = field(default_factory=set)
+    _counted: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self._apart = EProcess(self.expected.apart)
@@ -81,12 +84,17 @@ class Auditor:
     def saw(self, apart: bool, spent: float, pair: str | None = None) -> None:
         """One audited pair. spent: tokens at the early verdict, as a share of the whole chains'.
 
-        pair: its digest; one that is asked again counts once, for it says nothing new.
+        pair: its digest; one that is asked again counts once, for it says nothing new, unless
+        REMEMBERED others came between.
         """
         if pair is not None:
-            if pair in self._counted:
+            known = pair in self._counted
+            self._counted[pair] = None
+            self._counted.move_to_end(pair)
+            if len(self._counted) > REMEMBERED:
+                self._counted.popitem(last=False)
+            if known:
                 return
-            self._counted.add(pair)
         self.audited += 1
         self._apart.observe(float(apart))
         self._spent.observe(min(1.0, spent))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrm.allocation import allocate
+from rrm.allocation.hulls import allocate
 from rrm.replay import Table, play
 from rrm.stopping import Policy, Stopper
 from rrm.trace import Point, Trace

@@ -121,15 +121,14 @@ def best_policy(
         for name, kind in (("agree", True), ("differ", False)):
             rows = np.flatnonzero(here & (table.agree[:, place] == kind))
             least[name] = _threshold(table.margin[rows, place], (now - on)[rows])
-        at = np.where(table.agree[:, place], least["agree"], least["differ"])
-        stops = here & (table.margin[:, place] >= at)
+        stops = here & Rule(**least).stops(table.margin[:, place], table.agree[:, place])
         tie = 0.5 - price * table.tokens[:, place]
         left = np.flatnonzero(here & ~stops)
         close = _closest(table.margin[left, place], chance[left, place], (tie - on)[left])
-        ties = here & ~stops & (table.margin[:, place] < close)
-        if ties.sum() < LEAST_CLOSE * len(table):
-            close, ties = 0.0, np.zeros(len(table), dtype=bool)
         rule = Rule(**least, close=close)
+        ties = here & rule.ties(table.margin[:, place], table.agree[:, place])
+        if ties.sum() < LEAST_CLOSE * len(table):
+            rule, ties = Rule(**least), np.zeros(len(table), dtype=bool)
         if not rule.looks:
             continue
         rules[place] = rule

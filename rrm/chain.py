@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from rrm.engine import Chain, Engine, EngineError, Growth, Question, Sampling
 from rrm.parse import Reading, Unread
@@ -19,36 +19,62 @@ ORDERS: tuple[Order, Order] = ("ab", "ba")
 Watch = Callable[["ChainText"], None]
 
 
+LONG_TEXT = 4_000
+"""characters from which on a question is prepared beside the event loop"""
+T = TypeVar("T")
+
+
+async def prepared(texts: Sequence[str], make: Callable[[], T]) -> T:
+    """`make()`, which reads `texts`: in a thread where others would wait for it."""
+    if sum(map(len, texts)) < LONG_TEXT:
+        return make()
+    return await asyncio.to_thread(make)
+
+
 @dataclass(frozen=True)
 class ChainText:
     """A piece of thought, as it grows."""
 
     order: Order
     text: str
+    vote: int = 0
+    """which of several chains on the same question it belongs to"""
 
 
 @dataclass(frozen=True)
 class PairReading:
     """A verdict as both orders give it, seen from response a."""
 
-    margins: tuple[float, float]
-    """from the order a, b and from the order b, a; positive prefers a"""
-    masses: tuple[float, float]
+    margins: tuple[float | None, float | None]
+    """from the order a, b and from the order b, a; positive prefers a; None: it was not read"""
+    masses: tuple[float | None, float | None]
     """probability that the labels hold together, in each order"""
     scores: tuple[float, float] | None
 
     @property
     def mass(self) -> float:
-        """The lower of the orders."""
-        return min(self.masses)
+        """The lowest of the orders that were read."""
+        return min(mass for mass in self.masses if mass is not None)
 
     @property
     def margin(self) -> float:
-        return sum(self.margins) / 2
+        """The mean of the orders that were read."""
+        known = [margin for margin in self.margins if margin is not None]
+        return sum(known) / len(known)
 
     @property
-    def agree(self) -> bool:
-        return self.margins[0] * self.margins[1] > 0
+    def agree(self) -> bool | None:
+        """Whether both orders prefer the same response; None where one was not read."""
+        first, second = self.margins
+        return None if first is None or second is None else first * second > 0
+
+    @property
+    def both(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Margins and masses of both orders. Raises ValueError where one was not read."""
+        (first, second), (one, two) = self.margins, self.masses
+        if first is None or second is None or one is None or two is None:
+            raise ValueError("one order was not read")
+        return (first, second), (one, two)
 
 
 class Thought:
@@ -81,6 +107,10 @@ class Thought:
         self.chain: Chain = engine.start(rendered, Sampling(temperature=heat, seed=seed))
         self.probe_tokens = 0
         self.at_once = bool(whole)
+        self.opened = False
+        """its prompt was paid for"""
+        self.first_mass: float | None = None
+        """probability that the labels held before any thought, if that was read"""
         self._read: tuple[tuple[int, bool], ProbeReading] | None = None
         """the latest reading; its chain was that long and had, or had not, closed by itself"""
 
@@ -94,16 +124,26 @@ class Thought:
         """A verdict read now needs the chain closed for it."""
         return self.chain.finish != "stop"
 
+    @property
+    def reading(self) -> ProbeReading | None:
+        """What was read of the chain where it stands."""
+        where = len(self.chain.ids), self.forced
+        return self._read[1] if self._read is not None and self._read[0] == where else None
+
     async def read(self) -> ProbeReading:
         """The verdict if the chain closed here. The chain is left as it was.
 
         A chain that has not grown since it was read is not asked again.
         """
+        if (known := self.reading) is not None:
+            return known
         where = len(self.chain.ids), self.forced
-        if self._read is None or self._read[0] != where:
-            suffix = self.style.suffix(self.chain.text, ended=not self.forced)
-            self._read = where, await self.style.read(self._ask(), suffix, self.size)
-        return self._read[1]
+        suffix = self.style.suffix(self.chain.text, ended=not self.forced)
+        found = await self.style.read(self._ask(), suffix, self.size)
+        self._read = where, found
+        if not self.chain.ids:
+            self.first_mass = found.mass
+        return found
 
     def _ask(self) -> Ask:
         async def ask(suffixes: Sequence[str], labels: Sequence[str]) -> list[LabelLogprobs]:
@@ -136,9 +176,13 @@ class Thought:
         return self.style.parse(text, self.size)
 
     def usage(self) -> Usage:
+        prompt, cached = len(self.chain.prompt_ids), self.chain.cached_tokens or 0
+        asked = self.opened or self.probe_tokens or self.chain.ids
         return Usage(
-            prompt_tokens=len(self.chain.prompt_ids),
-            cached_tokens=self.chain.cached_tokens or 0,
+            prompt_tokens=prompt,
+            cached_tokens=cached,
+            read_tokens=prompt - cached + self.probe_tokens if asked else 0,
+            generated_tokens=len(self.chain.ids),
             thinking_tokens=self.thinking_tokens,
             probe_tokens=self.probe_tokens + len(self.chain.ids) - self.thinking_tokens,
         )
@@ -161,7 +205,7 @@ class ChainPair:
         vote: int = 0,
     ) -> None:
         prompt = prompt_text(pair.prompt)
-        self.engine = engine
+        self.engine, self.vote, self.at_once = engine, vote, bool(whole)
         first, second = (hashlib.sha256(text.encode()).digest() for text in pair.responses)
         self.lead: Order = "ab" if first < second else "ba"
         self.thoughts: dict[Order, Thought] = {
@@ -195,18 +239,21 @@ class ChainPair:
         """Tokens of the longer chain."""
         return max(len(thought.chain.ids) for thought in self.thoughts.values())
 
-    async def read(self) -> PairReading:
-        """Probe both orders at once."""
-        first, second = await asyncio.gather(
-            *(thought.read() for thought in self.thoughts.values())
-        )
+    async def read(self, orders: Sequence[Order] = ORDERS) -> PairReading:
+        """Probe `orders` at once; where nothing has grown, what was read before is said again."""
+        found = await asyncio.gather(*(self.thoughts[order].read() for order in orders))
+        by_order = dict(zip(orders, found, strict=True))
+        first, second = by_order.get("ab"), by_order.get("ba")
         scores = None
-        if first.scores is not None and second.scores is not None:
+        if first and second and first.scores is not None and second.scores is not None:
             scores = (
                 (first.scores[0] + second.scores[1]) / 2,
                 (first.scores[1] + second.scores[0]) / 2,
             )
-        return PairReading((first.z, -second.z), (first.mass, second.mass), scores)
+        margins = first.z if first else None, -second.z if second else None
+        return PairReading(
+            margins, (first.mass if first else None, second.mass if second else None), scores
+        )
 
     async def grow(
         self,
@@ -228,7 +275,7 @@ class ChainPair:
             await self.engine.extend([thought.growth(goal) for thought in growing.values()])
             for order, thought in growing.items():
                 if watch and len(thought.chain.text) > before[order]:
-                    watch(ChainText(order, thought.chain.text[before[order] :]))
+                    watch(ChainText(order, thought.chain.text[before[order] :], self.vote))
             if all(thought.chain.ended for thought in growing.values()):
                 return
 

@@ -108,10 +108,10 @@ def play(table: Table, policy: Policy | None) -> Played:
             continue
         here = going & table.there[:, place]
         looks += here
-        least = np.where(table.agree[:, place], rule.agree, rule.differ)
-        tie = here & (table.margin[:, place] < np.minimum(least, rule.close))
+        seen = table.margin[:, place], table.agree[:, place]
+        tie = here & rule.ties(*seen)
         tied |= tie
-        stop = tie | here & (table.margin[:, place] >= least)
+        stop = tie | here & rule.stops(*seen)
         stopped[stop] = place
         going &= ~stop
     rows = np.arange(len(table))

@@ -15,12 +15,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 from pydantic import ConfigDict, Field
 
 from rrm.audit import Expected
 from rrm.productivity import Productivity
 from rrm.types import At, Certificate, Frozen
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Flags = NDArray[np.bool_]
+    Numbers = NDArray[np.float64]
 
 STOPPER_FILE = "stopper.json"
 LOOK_TOKENS = 4.0
@@ -45,9 +53,12 @@ class Stage(Frozen):
     thinking_tokens: int = Field(description="of the leading chain, at this checkpoint")
     agree: Curve
     differ: Curve
+    alone: Curve | None = Field(None, description="where one order alone was read")
 
-    def probability(self, margin: float, agree: bool) -> float:
-        """That a verdict of this margin is right; 0.5 to 1."""
+    def probability(self, margin: float, agree: bool | None) -> float:
+        """That a verdict of this margin is right, 0.5 to 1. agree: None if one order was read."""
+        if agree is None:
+            return max(0.5, (self.alone or uncalibrated)(margin))
         return max(0.5, (self.agree if agree else self.differ)(margin))
 
 
@@ -58,18 +69,31 @@ class Rule(Frozen):
 
     agree: float = Field(math.inf, description="stop at this |margin| if both orders agree")
     differ: float = Field(math.inf, description="the same where they do not")
+    alone: float = Field(math.inf, description="the same where one order alone was read")
     close: float = Field(0.0, description="a tie below this |margin|: too close to think on")
 
     @property
     def looks(self) -> bool:
-        return min(self.agree, self.differ) < math.inf or self.close > 0
+        return min(self.agree, self.differ, self.alone) < math.inf or self.close > 0
 
-    def stops(self, margin: float, agree: bool) -> bool:
-        return abs(margin) >= (self.agree if agree else self.differ)
+    @overload
+    def stops(self, margin: float, agree: bool | None) -> bool: ...
+    @overload
+    def stops(self, margin: Numbers, agree: Flags) -> Flags: ...
+    def stops(self, margin: Any, agree: Any) -> Any:
+        """Whether the margin is wide enough to stop here; of one pair, or of arrays of them."""
+        size = abs(margin)
+        if agree is None:
+            return size >= self.alone
+        return (agree & (size >= self.agree)) | ((agree ^ True) & (size >= self.differ))
 
-    def ties(self, margin: float, agree: bool) -> bool:
+    @overload
+    def ties(self, margin: float, agree: bool | None) -> bool: ...
+    @overload
+    def ties(self, margin: Numbers, agree: Flags) -> Flags: ...
+    def ties(self, margin: Any, agree: Any) -> Any:
         """Whether it is so close that more thought is not worth its price."""
-        return abs(margin) < self.close and not self.stops(margin, agree)
+        return (abs(margin) < self.close) & (self.stops(margin, agree) ^ True)
 
 
 NEVER, ALWAYS = Rule(), Rule(agree=0.0, differ=0.0)
@@ -85,11 +109,11 @@ class Policy(Frozen):
     tokens: float | None = Field(None, description="thinking tokens a pair, mean where fitted")
     looks: float | None = Field(None, description="looks a pair before the last, the same")
 
-    def rule(self, at: At) -> Rule:
+    def rule(self, at: int | str) -> Rule:
         """The rule for checkpoint `at`; the last one stands in beyond the ladder."""
         if isinstance(at, int):
             return self.rules[min(at, len(self.rules) - 1)]
-        return {"lead": self.lead, "both": self.both, "votes": ALWAYS}[at]
+        return {"lead": self.lead, "both": self.both}.get(at, ALWAYS)
 
 
 AT_ONCE = Policy(price=1.0, rules=(ALWAYS,), lead=ALWAYS)
@@ -142,7 +166,7 @@ class Stopper(Frozen):
     def policy(self) -> Policy | None:
         return None if self.chosen is None else self.policies[self.chosen]
 
-    def bid(self, at: At, margin: float, agree: bool) -> float:
+    def bid(self, at: At, margin: float, agree: bool | None) -> float:
         """The dearest price of a token at which a pair that stands so would think on."""
         rules = ((one.price, one.rule(at)) for one in self.policies)
         on = (
@@ -152,15 +176,18 @@ class Stopper(Frozen):
         )
         return max(on, default=0.0)
 
-    def stage(self, at: At) -> Stage:
-        """The stage for checkpoint `at`; the last one stands in beyond the ladder."""
+    def stage(self, at: int | str) -> Stage:
+        """The stage for checkpoint `at`; the last one stands in beyond the ladder.
+
+        Both chains closed at a limit (`capped`) are read like both whole ones.
+        """
         if isinstance(at, int):
             return self.stages[min(at, len(self.stages) - 1)]
         if at == "lead":
             return self.lead
         return self.votes if at == "votes" and self.votes is not None else self.both
 
-    def probability(self, at: At, margin: float, agree: bool) -> float:
+    def probability(self, at: int | str, margin: float, agree: bool | None) -> float:
         """That the verdict read at checkpoint `at` is right; 0.5 to 1."""
         return self.stage(at).probability(margin, agree)
 

@@ -15,10 +15,10 @@ from typing import Literal
 from pydantic import Field
 
 from rrm.chain import ORDERS, ChainPair, Order
+from rrm.decision.votes import Ballot
 from rrm.engine import Engine
 from rrm.style import Style
 from rrm.types import At, Frozen, Pair
-from rrm.votes import Ballot
 
 VOTE_TEMPERATURE = 0.7
 """of chains after the first, which would say the same again if nothing were drawn"""
@@ -176,7 +176,7 @@ async def _think(chains: ChainPair, ladder: Sequence[int]) -> tuple[TracedChain,
     for goal in (0, *ladder):
         await chains.grow(goal)
         reading = await chains.read()
-        said = zip(ORDERS, made, reading.margins, reading.masses, strict=True)
+        said = zip(ORDERS, made, *reading.both, strict=True)
         for order, reader, margin, mass in said:
             reader.add(chains.thoughts[order].thinking_tokens, margin, mass)
         if chains.ended:

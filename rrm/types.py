@@ -15,6 +15,18 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Told(Frozen):
+    """A part of an outcome. Readers ignore fields that they do not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+SCHEMA = 2
+"""of outcomes. 2 tells tokens read, read from a cache and generated apart, and has nothing for an
+order that was not read; 1, released as 0.1, said no number."""
+Version = Annotated[int, Field(ge=1, description="of the outcome's schema; none was said in 1")]
+
+
 class Message(Frozen):
     """One turn of a conversation."""
 
@@ -68,11 +80,15 @@ class Candidates(Frozen):
     responses: tuple[str, ...] = Field(min_length=1)
 
 
-class Usage(Frozen):
+class Usage(Told):
     """What a judgement cost. Token counts cover both orders."""
 
     prompt_tokens: int = Field(0, description="tokens of the rendered prompts")
     cached_tokens: int = Field(0, description="prompt tokens served from a cache")
+    read_tokens: int = Field(
+        0, description="tokens computed by reading: prompts that were read, and probes"
+    )
+    generated_tokens: int = Field(0, description="tokens generated, as thought or as a verdict")
     thinking_tokens: int = Field(0, description="tokens the model generated as thought")
     probe_tokens: int = Field(0, description="tokens appended to read a verdict, then dropped")
     seconds: float = Field(0.0, description="wall-clock time, queueing included")
@@ -89,7 +105,7 @@ At = int | Literal["lead", "both", "votes"]
 both, have closed by themselves; or more pairs of chains have voted"""
 
 
-class Checkpoint(Frozen):
+class Checkpoint(Told):
     """The verdict as it stood at one point of the chains."""
 
     at: At = Field(
@@ -98,17 +114,23 @@ class Checkpoint(Frozen):
     )
     thinking_tokens: int = Field(description="generated so far, both orders together")
     margin: float = Field(description="order-averaged verdict margin; positive prefers a")
-    margins: tuple[float, float] = Field(
-        description="from the order a, b and from the order b, a; positive prefers a"
+    margins: tuple[float | None, float | None] = Field(
+        description="from the order a, b and from the order b, a; positive prefers a; null for an "
+        "order that was not read"
     )
     probability: float = Field(description="that the side preferred here is right")
-    agree: bool = Field(description="whether both orders prefer the same response")
-    mass: float = Field(description="probability the labels hold together, the lower of the orders")
+    agree: bool | None = Field(
+        description="whether both orders prefer the same response; null where one was not read"
+    )
+    mass: float | None = Field(
+        description="probability the labels hold together, the lowest of the orders that were read"
+    )
 
     def mirrored(self) -> Checkpoint:
         """The checkpoint of the swapped pair."""
         first, second = self.margins
-        return self.model_copy(update={"margin": -self.margin, "margins": (-second, -first)})
+        turned = (None if second is None else -second, None if first is None else -first)
+        return self.model_copy(update={"margin": -self.margin, "margins": turned})
 
 
 class StopReason(StrEnum):
@@ -140,18 +162,20 @@ class StopReason(StrEnum):
     """labels unreadable by probe; the finished text was parsed instead"""
 
 
-class OrderReading(Frozen):
+class OrderReading(Told):
     """One order's last reading."""
 
     order: Literal["ab", "ba"]
     led: bool = Field(description="this order thought first, while the other waited")
-    margin: float = Field(description="in this order, seen from a: positive prefers a")
+    margin: float | None = Field(
+        description="in this order, seen from a: positive prefers a; null if it was not read"
+    )
     thinking_tokens: int
     forced: bool = Field(description="the chain was closed for it, not by it")
     chain: str | None = Field(None, description="the chain of thought, if asked for")
 
 
-class Certificate(Frozen):
+class Certificate(Told):
     """What a stopper is proved to keep, with probability 1 - delta over the labels it saw."""
 
     promises: Literal["accuracy", "self-agreement"] = Field(
@@ -169,7 +193,7 @@ class Certificate(Frozen):
     prompt_hash: str
 
 
-class Provenance(Frozen):
+class Provenance(Told):
     """What judged: enough to ask the same question again."""
 
     model: str
@@ -181,16 +205,19 @@ class Provenance(Frozen):
     notes: tuple[str, ...] = Field((), description="anything unusual, such as neutralised text")
 
 
-class Verdict(Frozen):
+class Verdict(Told):
     """The judge decided."""
 
     kind: Literal["verdict"] = "verdict"
+    version: Version = 1
     preferred: Side
     probability: float = Field(
         ge=0.0, le=1.0, description="that the preferred side is right; 0.5 for a tie"
     )
     margin: float = Field(description="order-averaged verdict margin; positive prefers a")
-    agree: bool = Field(description="both orders prefer the same response")
+    agree: bool | None = Field(
+        description="both orders prefer the same response; null where one was not read"
+    )
     reason: StopReason
     path: tuple[Checkpoint, ...]
     orders: tuple[OrderReading, ...]
@@ -210,7 +237,12 @@ class Verdict(Frozen):
                 "margin": -self.margin,
                 "path": tuple(point.mirrored() for point in self.path),
                 "orders": tuple(
-                    o.model_copy(update={"order": turned[o.order], "margin": -o.margin})
+                    o.model_copy(
+                        update={
+                            "order": turned[o.order],
+                            "margin": None if o.margin is None else -o.margin,
+                        }
+                    )
                     for o in reversed(self.orders)
                 ),
                 "scores": None if self.scores is None else (self.scores[1], self.scores[0]),
@@ -230,10 +262,11 @@ UnscoredReason = Literal[
 ]
 
 
-class Unscored(Frozen):
+class Unscored(Told):
     """The judge did not decide. Never counted as a tie, a loss, or a zero."""
 
     kind: Literal["unscored"] = "unscored"
+    version: Version = 1
     reason: UnscoredReason
     detail: str
     usage: Usage
@@ -243,10 +276,11 @@ class Unscored(Frozen):
 Outcome = Annotated[Verdict | Unscored, Field(discriminator="kind")]
 
 
-class Score(Frozen):
+class Score(Told):
     """How good each response is, from 1 to 10."""
 
     kind: Literal["score"] = "score"
+    version: Version = 1
     scores: tuple[float, ...] = Field(description="expected score of each response, 1 to 10")
     spread: float = Field(description="standard deviation of the first score's distribution")
     reason: StopReason

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from judges.asked import Asked
-from rrm.budget import Budget
+from rrm.allocation.budget import Budget
 from rrm.engine import RefusedText
-from rrm.types import Pair, Provenance, Unscored, Usage, Verdict
+from rrm.types import SCHEMA, Pair, Provenance, Unscored, Usage, Verdict
 from serving.client import AsyncClient
 from serving.journal import Finished, Journal, Line
 from serving.registry import Registry, weights_digest
@@ -88,7 +88,13 @@ class Judging:
             return self._refused(str(refusal))
 
     def _refused(self, why: str) -> Unscored:
-        return Unscored(reason="refused", detail=why, usage=Usage(), judge=self.judge.provenance())
+        return Unscored(
+            version=SCHEMA,
+            reason="refused",
+            detail=why,
+            usage=Usage(),
+            judge=self.judge.provenance(),
+        )
 
 
 class LocalJudge:

@@ -242,7 +242,7 @@ class _Events:
             self._name = value
         elif kind == "data" and self._name == "thought":
             piece = ThoughtEvent.model_validate_json(value)
-            self._watch(ChainText(piece.order, piece.text))
+            self._watch(ChainText(piece.order, piece.text, piece.vote))
         elif kind == "data" and self._name == "checkpoint":
             self._watch(Checkpoint.model_validate_json(value))
         elif kind == "data" and self._name == "outcome":

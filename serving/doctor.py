@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from judges.asked import READABLE_MASS, REPLY_TOKENS
 from judges.nano import data
 from judges.written import direction
 from rrm.chain import ChainPair, PairReading
+from rrm.decision.plan import REPLY_TOKENS
+from rrm.decision.state import READABLE_MASS
 from rrm.parse import Unread
 from rrm.types import Pair, Side
 from serving.registry import Registry, check_settings, device_of, model_directory
@@ -166,7 +167,7 @@ async def probe(
         told()
         return Probe(
             mass=(before.mass, after.mass),
-            agree=(before.agree, after.agree),
+            agree=(bool(before.agree), bool(after.agree)),
             thinking_tokens=spent,
             ended=ended,
             parsed=parsed,

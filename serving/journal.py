@@ -15,11 +15,11 @@ from typing import IO, Generic, Self, TypeVar
 
 from pydantic import Field
 
-from rrm.types import Frozen, Outcome, Side
+from rrm.types import Outcome, Side, Told
 from serving.settings import SettingsError
 
 
-class Finished(Frozen):
+class Finished(Told):
     """One finished row, whatever was done with it."""
 
     index: int

@@ -14,8 +14,8 @@ from judges.nano import WEIGHTS
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.scores import ScoreStyle
+from rrm.allocation.meter import Compute
 from rrm.audit import Auditor
-from rrm.budget import Compute
 from rrm.cost import CostModel
 from rrm.engine import Engine, EngineError, EngineOptions, ModelCard
 from rrm.engines import open_engine

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 from judges.asked import Asked, Event
-from rrm.budget import Budget
+from rrm.allocation.budget import Budget
 from rrm.chain import ChainText
 from rrm.engine import RefusedText
 from rrm.style import StyleMismatch
@@ -66,7 +66,7 @@ class Judge:
         try:
             while (event := await events.get()) is not None:
                 if isinstance(event, ChainText):
-                    yield ThoughtEvent(order=event.order, text=event.text)
+                    yield ThoughtEvent(order=event.order, text=event.text, vote=event.vote)
                 else:
                     yield event
             yield self.metrics.judged(await task)

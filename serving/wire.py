@@ -166,6 +166,7 @@ class ThoughtEvent(BaseModel):
 
     order: Literal["ab", "ba"]
     text: str
+    vote: int = Field(0, description="which of several chains of this order it belongs to")
 
 
 class JudgeInfo(BaseModel):

@@ -43,7 +43,7 @@ def run(command: str, **env: str) -> str:
 def test_every_name_in_a_requests_life_imports() -> None:
     table = README[README.index("## The life of a request") :]
     names = re.findall(r"^\| `([\w.]+)`", table, re.MULTILINE)
-    assert len(names) == 8
+    assert len(names) == 10
     names += re.findall(r"\(`([\w.]+)`\)", table)
     for name in names:
         module, _, attribute = name.rpartition(".")

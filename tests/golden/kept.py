@@ -20,7 +20,9 @@ TOLERANCE = 1e-6
 def as_kept(outcome: Verdict | Unscored) -> dict[str, Any]:
     """The outcome as schema 1 has it, without its time."""
     found: dict[str, Any] = outcome.model_dump(mode="json")
-    found["usage"].pop("seconds")
+    found.pop("version")
+    for name in ("seconds", "read_tokens", "generated_tokens"):
+        found["usage"].pop(name)
     return found
 
 

@@ -11,8 +11,9 @@ from judges.asked import Asked
 from judges.nano import STOPPER, WEIGHTS, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
+from rrm.allocation.budget import Budget
+from rrm.allocation.meter import Compute
 from rrm.audit import Auditor, Expected
-from rrm.budget import Budget, Compute
 from rrm.cost import CostModel
 from rrm.engine import Engine, EngineOptions
 from rrm.engines import open_engine

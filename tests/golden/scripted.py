@@ -11,8 +11,9 @@ from typing import get_args
 from judges import rrm
 from judges.asked import Asked
 from judges.pairwise import PairwiseJudge
+from rrm.allocation.budget import Budget
+from rrm.allocation.meter import Compute
 from rrm.audit import Auditor, Expected
-from rrm.budget import Budget, Compute
 from rrm.cost import CostModel
 from rrm.engine import Chain
 from rrm.engines.scripted import ProbeScript, ScriptedEngine

@@ -12,7 +12,8 @@ from judges import rrm
 from judges.asked import Asked
 from judges.nano import WEIGHTS
 from judges.pairwise import PairwiseJudge
-from rrm.budget import Budget, Compute
+from rrm.allocation.budget import Budget
+from rrm.allocation.meter import Compute
 from rrm.calibration import calibrated
 from rrm.cost import CostModel
 from rrm.engine import Chain

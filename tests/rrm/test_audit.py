@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.audit import Auditor, EProcess, Expected
+from rrm.audit import REMEMBERED, Auditor, EProcess, Expected
 
 EXPECTED = Expected(apart=0.012, spent=0.23)
 
@@ -60,3 +60,12 @@ def test_evidence_is_the_same_in_any_order_and_fair_at_the_mean(
 def test_what_is_no_share_is_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         EProcess(0.5).observe(1.5)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    watched = Auditor(Expected(apart=0.5, spent=0.9), delta=0.1)
+    for number in range(3 * REMEMBERED):
+        watched.saw(False, 0.5, f"{number:064x}")
+        watched.saw(False, 0.5, f"{number:064x}")
+    assert watched.audited == 3 * REMEMBERED
+    assert len(watched._counted) == REMEMBERED

@@ -13,7 +13,7 @@ from judges.asked import Asked
 from judges.nano.pairs import write_pairs
 from judges.pairwise import PairwiseJudge
 from judges.rrm import STYLE
-from rrm.budget import Budget
+from rrm.allocation.budget import Budget
 from rrm.engine import EngineError, UnreadableText
 from rrm.engines.scripted import ScriptedEngine
 from rrm.types import Pair, Provenance, Unscored, Verdict

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.allocation import allocate
+from rrm.allocation.hulls import allocate
 
 
 def concave(seed: int, items: int, depths: int) -> np.ndarray:

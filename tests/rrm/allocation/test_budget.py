@@ -1,6 +1,7 @@
 """A budget is never exceeded, waits for what others may give back, and steers by its price."""
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 
@@ -9,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges.nano import WEIGHTS
-from rrm.budget import HORIZON, Budget, Compute, Share, Tokens
+from rrm.allocation.account import AllOf, Capped, Metered, Unlimited
+from rrm.allocation.budget import Budget, Share
+from rrm.allocation.controller import HORIZON
+from rrm.allocation.ledger import Ledger
+from rrm.allocation.meter import Compute, Tokens, Work, amount
 from rrm.calibration import calibrated
 from rrm.cost import CostModel
 from rrm.replay import Table, play
@@ -29,46 +34,47 @@ def stopper() -> Stopper:
     return calibrated(simulated(1, 2000), LADDER, "simulated", BOND, epsilon=0.05)
 
 
+def thought(tokens: float) -> list[Work]:
+    return [Work("thought", int(tokens), 0)]
+
+
 @given(st.integers(0, 10_000), st.floats(1, 400))
 def test_reserves_are_never_more_than_there_is(seed: int, total: float) -> None:
     rng = random.Random(seed)
-    budget = Budget(total, 12)
+    ledger = Ledger(total)
     most = 0.0
 
     async def pair() -> None:
         nonlocal most
-        share = begin(budget)
-        share.most = None
+        holding = ledger.open()
         try:
             for _ in range(rng.randint(0, 4)):
                 need = rng.uniform(0, 40)
-                if not await share.reserve(need, rng.random()):
+                if not await holding.reserve(need, rng.random()):
                     break
-                most = max(most, budget.spent + budget.reserved)
+                most = max(most, ledger.spent + ledger.reserved)
                 await asyncio.sleep(0)
-                share.pay(rng.uniform(0, need))
+                holding.pay(rng.uniform(0, need))
         finally:
-            share.end()
+            holding.close()
 
     async def all_of_them() -> None:
         await asyncio.wait_for(asyncio.gather(*(pair() for _ in range(12))), 10)
 
     asyncio.run(all_of_them())
     assert most <= total * (1 + 1e-6)
-    assert budget.reserved == pytest.approx(0)
-    assert budget.ended == 12
+    assert ledger.reserved == pytest.approx(0)
+    assert not ledger.holdings
 
 
-def test_who_bids_most_goes_first_and_nobody_waits_for_nothing() -> None:
+def test_the_highest_priority_goes_first_and_nobody_waits_for_nothing() -> None:
     async def run() -> None:
-        budget = Budget(100, 4)
-        one, low, high, vast = (begin(budget) for _ in range(4))
-        for share in (one, low, high, vast):
-            share.most = None
+        ledger = Ledger(100)
+        one, low, high, vast = (ledger.open() for _ in range(4))
         assert await one.reserve(80, 0.0)
         waiting = {
-            name: asyncio.ensure_future(share.reserve(amount, bid))
-            for name, share, amount, bid in (
+            name: asyncio.ensure_future(holding.reserve(amount, priority))
+            for name, holding, amount, priority in (
                 ("low", low, 60, 0.1),
                 ("high", high, 60, 0.9),
                 ("vast", vast, 101, 1.0),
@@ -79,29 +85,57 @@ def test_who_bids_most_goes_first_and_nobody_waits_for_nothing() -> None:
         assert {name for name, task in waiting.items() if task.done()} == {"vast"}
         assert not await waiting["vast"]
         one.pay(10)
-        one.end()  # gives 70 back: enough for one of the two
+        one.close()  # gives 70 back: enough for one of the two
         assert await waiting["high"]
         high.pay(60)
-        high.end()
+        high.close()
         assert not await waiting["low"]  # 30 are left, and nobody can give more
-        assert low.cut
+        assert low.refused
 
     asyncio.run(run())
 
 
 def test_who_leaves_while_waiting_takes_nothing_along() -> None:
     async def run() -> None:
-        budget = Budget(100, 2)
-        one, two = begin(budget), begin(budget)
-        one.most = two.most = None
+        ledger = Ledger(100)
+        one, two = ledger.open(), ledger.open()
         assert await one.reserve(80, 0.0)
         task = asyncio.ensure_future(two.reserve(60, 0.0))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.sleep(0)
-        two.end()
-        one.end()
-        assert (budget.free, budget.reserved) == (100, 0)
+        two.close()
+        one.close()
+        assert (ledger.free, ledger.reserved) == (100, 0)
+
+    asyncio.run(run())
+
+
+def test_what_is_held_back_is_lent_only_at_infinite_priority() -> None:
+    async def run() -> None:
+        ledger = Ledger(100, held_back=lambda: 40.0)
+        assert not await ledger.open().reserve(70, 1.0)
+        assert await ledger.open().reserve(60, 1.0)
+        assert await ledger.open().reserve(40, math.inf)
+
+    asyncio.run(run())
+
+
+def test_accounts_compose_and_a_step_that_fails_costs_what_it_reserved() -> None:
+    async def run() -> None:
+        ledger = Ledger(100)
+        cap, drawn = Capped(Tokens(), 50), Metered(ledger.open(), Tokens())
+        account = AllOf(cap, drawn)
+        assert list(account.instalments((8, 16, 32))) == [8, 16, 32]
+        assert list(AllOf(Unlimited()).instalments((8, 16, 32))) == [32]
+        assert not await account.reserve(thought(51), 0.0)
+        assert (cap.refused, ledger.reserved) == (True, 0)
+        assert await account.reserve(thought(40), 0.0)
+        account.pay(thought(30))
+        assert (cap.spent, ledger.spent, ledger.reserved) == (30, 30, 10)
+        assert await account.reserve(thought(20), 0.0)
+        account.forfeit()
+        assert (cap.spent, ledger.spent, ledger.reserved) == (50, 50, 0)
 
     asyncio.run(run())
 
@@ -114,10 +148,10 @@ def spend(
     for number in range(pairs):
         share = budget.begin(stopper, f"{rng.getrandbits(256):064x}", (10, 10))
         cost = costs(share, number)
-        share.spent += cost
-        budget.spent += cost
+        share.holding.spent += cost
+        budget.ledger.spent += cost
         share.end()
-    return budget.spent
+    return float(budget.spent)
 
 
 @pytest.mark.parametrize("part", [0.15, 0.3, 0.5, 0.8])
@@ -163,12 +197,13 @@ def test_without_prices_each_pair_has_an_equal_share() -> None:
     async def run() -> None:
         budget = Budget(100, 4)
         one = begin(budget)
-        assert await one.reserve(25, 0.0)
-        assert not await one.reserve(26, 0.0)
-        one.pay(5)
+        assert await one.account.reserve(thought(25), 0.0)
+        assert not await one.account.reserve(thought(26), 0.0)
+        one.account.pay(thought(5))
         one.end()
         two = begin(budget)
-        assert await two.reserve(95 / 3, 0.0)
+        assert two.most == 95 / 3
+        assert await two.account.reserve(thought(31), 0.0)
 
     asyncio.run(run())
 
@@ -210,14 +245,14 @@ def test_seconds_are_shared_equally_too_where_no_prices_are_known() -> None:
         nonlocal now
         for _ in range(70):
             share = begin(budget)
-            if await share.reserve(10, 0.0):
-                share.pay(10)
+            if await share.account.reserve(thought(10), 0.0):
+                share.account.pay(thought(10))
             now += 1.0
             share.end()
         late = begin(budget)  # 30 seconds and as many pairs are left: 10 tokens each
         assert late.most == pytest.approx(10, rel=0.1)
-        assert not await late.reserve(20, 0.0)
-        assert (late.cut, budget.reserved) == (True, 0)
+        assert not await late.account.reserve(thought(20), 0.0)
+        assert (late.refused, budget.reserved) == (True, 0)
 
     asyncio.run(run())
 
@@ -225,10 +260,11 @@ def test_seconds_are_shared_equally_too_where_no_prices_are_known() -> None:
 def test_compute_is_counted_as_the_cost_model_does() -> None:
     cost = CostModel.of_directory(WEIGHTS)
     meter = Compute(cost, suffix=7)
-    assert meter.prompt(30) == cost.prefill_flops(30)
-    assert meter.thought(5, 40) == cost.decode_flops(5, 40)
-    assert meter.look(45) == cost.probe_flops(45, 7)
-    assert Tokens().prompt(30) == Tokens().look(30) == 0
+    assert meter.price(Work("prompt", 30, 0)) == cost.prefill_flops(30)
+    assert meter.price(Work("thought", 5, 40)) == cost.decode_flops(5, 40)
+    assert meter.price(Work("probe", 0, 45)) == cost.probe_flops(45, 7)
+    assert Tokens().price(Work("prompt", 30, 0)) == Tokens().price(Work("probe", 0, 30)) == 0
+    assert Tokens(4.0).price(Work("probe", 0, 30)) == 4
 
 
 def test_what_an_earlier_run_paid_is_gone() -> None:
@@ -237,5 +273,5 @@ def test_what_an_earlier_run_paid_is_gone() -> None:
     assert begin(budget).most == 20
     meter = Compute(CostModel.of_directory(WEIGHTS), suffix=7)
     usage = Usage(prompt_tokens=60, thinking_tokens=10, probe_tokens=14)
-    once = 2 * (meter.prompt(30) + meter.thought(5, 30) + meter.look(35))
-    assert meter.past(usage) == pytest.approx(once)
+    work = [Work("prompt", 30, 0), Work("thought", 5, 30), Work("probe", 0, 35)]
+    assert meter.past(usage) == pytest.approx(2 * amount(meter, work))

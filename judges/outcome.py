@@ -1,0 +1,156 @@
+"""From where a judgement ended to what is told of it: a verdict, or why there is none. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from judges.asked import TIE, Asked
+from judges.written import sides, stated
+from rrm.chain import ORDERS, ChainPair, Order
+from rrm.decision.driver import Decision
+from rrm.decision.state import Readout
+from rrm.parse import Reading, Unread
+from rrm.stopping import Stopper, uncalibrated
+from rrm.types import (
+    SCHEMA,
+    Checkpoint,
+    OrderReading,
+    Provenance,
+    Side,
+    StopReason,
+    Unscored,
+    UnscoredReason,
+    Usage,
+    Verdict,
+)
+
+SPENT = "nothing is left of the budget for all pairs; give more, or fewer pairs"
+LATE = (StopReason.DEADLINE, StopReason.SPENT)
+"""reasons that no certificate covers"""
+
+
+@dataclass(frozen=True)
+class Telling:
+    """All that an outcome tells beside the decision. calibration: None leaves the model's word."""
+
+    asked: Asked
+    chains: ChainPair
+    path: Sequence[Readout]
+    usage: Usage
+    judge: Provenance
+    calibration: Stopper | None
+
+    def outcome(self, decision: Decision) -> Verdict | Unscored:
+        """A failed judge is never a score."""
+        last = decision.last
+        if decision.reason is StopReason.SPENT and (last is None or last.reading is None):
+            return self.unscored("budget", SPENT)
+        if last is None:
+            return self.unscored("unparseable", "nothing was read")
+        if last.reading is None:
+            return self._written(last.replies, decision.reason)
+        if not last.readable:
+            if decision.reason is StopReason.SPENT and self.chains.ended:
+                return self.unscored("budget", SPENT)  # for the verdict to be written out
+            return self._unreadable(last, decision.reason)
+        return self._read(last, decision.reason)
+
+    def unscored(self, reason: UnscoredReason, detail: str) -> Unscored:
+        return Unscored(
+            version=SCHEMA, reason=reason, detail=detail, usage=self.usage, judge=self.judge
+        )
+
+    def _read(self, last: Readout, reason: StopReason) -> Verdict:
+        reading = last.reading
+        assert reading is not None  # noqa: S101 for the type
+        tie = abs(reading.margin) < TIE or reason is StopReason.CLOSE
+        preferred: Side = "tie" if tie else "a" if reading.margin > 0 else "b"
+        sure = 0.5 if tie else probability(self.calibration, last)
+        return self._verdict(preferred, sure, reading.margins, reading.scores, reason)
+
+    def _unreadable(self, last: Readout, reason: StopReason) -> Unscored:
+        natural = reason in (StopReason.ENDED, StopReason.BUDGET)
+        if natural and self.chains.ended:
+            return self.unscored("truncated", "no tokens left to write the verdict out")
+        why: UnscoredReason = "truncated" if reason is StopReason.BUDGET else "unparseable"
+        mass = 0.0 if last.reading is None else last.reading.mass
+        return self.unscored(
+            why,
+            f"the verdict labels hold {mass:.2f} of the probability here, too little to read; "
+            "allow more thought (effort=full, a larger max_thinking_tokens)",
+        )
+
+    def _written(self, replies: Sequence[Reading], reason: StopReason) -> Verdict | Unscored:
+        """The verdict that both orders' texts state."""
+        found = sides(replies)
+        if isinstance(found, Unread):
+            return self.unscored(found.reason, found.detail)
+        if found[0] * found[1] < 0:
+            return self.unscored("order_conflict", "the orders' written verdicts contradict")
+        preferred, sure = stated(found)
+        return self._verdict(preferred, sure, found, None, reason)
+
+    def _verdict(
+        self,
+        preferred: Side,
+        sure: float,
+        margins: tuple[float | None, float | None],
+        scores: tuple[float, float] | None,
+        reason: StopReason,
+    ) -> Verdict:
+        known = [margin for margin in margins if margin is not None]
+        judge = self.judge
+        if reason in LATE:
+            judge = judge.model_copy(update={"certificate": None})
+        return Verdict(
+            version=SCHEMA,
+            preferred=preferred,
+            probability=sure,
+            margin=sum(known) / len(known),
+            agree=None if len(known) < len(margins) else known[0] * known[1] > 0,
+            reason=reason,
+            path=tuple(
+                checkpoint(self.calibration, one) for one in self.path if one.reading is not None
+            ),
+            orders=tuple(map(self._order, ORDERS, margins)),
+            scores=scores,
+            usage=self.usage,
+            judge=judge,
+        )
+
+    def _order(self, order: Order, margin: float | None) -> OrderReading:
+        thought = self.chains.thoughts[order]
+        return OrderReading(
+            order=order,
+            led=order == self.chains.lead,
+            margin=margin,
+            thinking_tokens=thought.thinking_tokens,
+            forced=thought.forced,
+            chain=thought.chain.text if self.asked.return_chain else None,
+        )
+
+
+def checkpoint(calibration: Stopper | None, readout: Readout) -> Checkpoint:
+    """A readout as it goes over the wire."""
+    reading = readout.reading
+    assert reading is not None  # noqa: S101 for the type
+    return Checkpoint(
+        at=readout.at,
+        thinking_tokens=readout.tokens,
+        margin=reading.margin,
+        margins=reading.margins,
+        probability=probability(calibration, readout),
+        agree=reading.agree,
+        mass=reading.mass,
+    )
+
+
+def probability(calibration: Stopper | None, readout: Readout) -> float:
+    """That the side preferred at a readout is right: 0.5 to 1."""
+    reading = readout.reading
+    if reading is None or abs(reading.margin) < TIE:
+        return 0.5
+    if calibration is None:
+        return uncalibrated(reading.margin)
+    return calibration.probability(readout.place, reading.margin, reading.agree)

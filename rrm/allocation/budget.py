@@ -1,0 +1,230 @@
+"""Budget: one sum for many pairs, spent where it brings most.
+
+A ledger keeps the sum, a controller finds the price of thought at which it lasts, and each pair
+gets an account and the policy of that price.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import fmean, pstdev
+
+from rrm.allocation.account import Account, AllOf, Capped, Metered
+from rrm.allocation.controller import (
+    HORIZON,
+    Controller,
+    share_of_stream,
+    share_of_time,
+    share_of_total,
+)
+from rrm.allocation.ledger import Holding, Ledger
+from rrm.allocation.meter import PROBE_TOKENS, Meter, Tokens, Work, amount
+from rrm.stopping import AT_ONCE, Policy, Stopper
+from rrm.types import Usage
+
+
+def plain(amount: float | None) -> str:
+    """The number in few digits, or in all where few would stand for another number too."""
+    few = f"{amount:g}"
+    return few if amount is None or float(few) == amount else repr(amount)
+
+
+class Budget:
+    """What many pairs may cost together. Belongs to one event loop.
+
+    total: in units of `meter`, never exceeded. pairs: how many will come. seconds: from the first
+    pair on, instead of a total; what is not decided then is decided by its last readout.
+    per_pair: of a stream without end, what each pair that comes adds to the total.
+    """
+
+    def __init__(
+        self,
+        total: float = 0.0,
+        pairs: int = 0,
+        meter: Meter | None = None,
+        *,
+        per_pair: float = 0.0,
+        seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        timed = seconds is not None
+        self.meter = meter or Tokens(PROBE_TOKENS if timed else 0.0)
+        self.pairs, self.per_pair, self.seconds, self._clock = pairs, per_pair, seconds, clock
+        self.says = f"{plain(seconds)} seconds" if timed else f"{plain(total)} {self.meter.unit}"
+        self.ledger = Ledger(math.inf if timed else total, self._prompts_to_come)
+        self.controller = Controller()
+        self.begun = 0
+        self.ended = 0
+        self._began: float | None = None
+        self._open: set[Share] = set()
+        self._unthought: deque[float] = deque(maxlen=HORIZON)
+        """what the latest pairs cost without any thought"""
+
+    @property
+    def spent(self) -> float:
+        return self.ledger.spent
+
+    @property
+    def reserved(self) -> float:
+        return self.ledger.reserved
+
+    @property
+    def total(self) -> float:
+        return self.ledger.total
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of a budget in seconds."""
+        if self.seconds is None:
+            return None
+        if self._began is None:
+            self._began = self._clock()
+        return self.seconds - (self._clock() - self._began)
+
+    def begin(self, stopper: Stopper | None, pair: str, prompts: tuple[int, int]) -> Share:
+        """The share of the next pair. stopper: of its judge; pair: digest; prompts: tokens.
+
+        Whoever begins one ends it.
+        """
+        self.begun += 1
+        self.ledger.total += self.per_pair
+        self._unthought.append(self._plan(0.0, 0.0, prompts))
+        share = self._choose(stopper, self._target(), pair, prompts)
+        self._open.add(share)
+        return share
+
+    def end(self, share: Share) -> None:
+        """Take what is left of a share back, and learn from what it cost."""
+        self._open.discard(share)
+        self.ended += 1
+        if share.most is None and share.planned > 0 and not share.refused:
+            self.controller = self.controller.after(share.spent, share.planned / share.bias)
+        share.holding.close()
+
+    def charge(self, usage: Usage) -> None:
+        """Count a pair that an earlier run has judged, which this one goes on with.
+
+        A budget in seconds is one of this run alone.
+        """
+        self.skip()
+        if self.seconds is None:
+            self.ledger.spent += self.meter.past(usage)
+
+    def skip(self) -> None:
+        """Count a pair that needs no share."""
+        self.pairs -= 1
+
+    def _target(self) -> float | None:
+        """What the pair that begins may cost; None while nothing is known."""
+        committed = sum(
+            max(share.planned - share.spent, share.holding.reserved) for share in self._open
+        )
+        to_come = self.pairs - self.begun + 1
+        left = self.seconds_left
+        if left is not None and self.seconds is not None:
+            gone = self.seconds - left
+            return share_of_time(self.spent, gone, left, committed, to_come, self.ended)
+        uncommitted = self.total - self.spent - committed
+        if self.per_pair:
+            return share_of_stream(uncommitted, self.per_pair)
+        return share_of_total(uncommitted, to_come)
+
+    def _choose(
+        self, stopper: Stopper | None, target: float | None, pair: str, prompts: tuple[int, int]
+    ) -> Share:
+        """The policy whose pairs cost `target`, or one of the two nearest, drawn by the digest."""
+        if target is None or (stopper is not None and not stopper.thinks):
+            return self._share(stopper, 0.0)
+        options = _options(stopper)
+        if stopper is None or len(options) == 1:
+            return self._share(stopper, max(0.0, target), most=max(0.0, target))
+        plans = [self._plan(tokens, probes, prompts) for _, tokens, probes in options]
+        plans = list(itertools.accumulate(plans, max))
+        chosen = self.controller.choose(plans, target, int(pair[-15:], 16) / 16**15)
+        following = _following(stopper, options[chosen][0])
+        return self._share(following, plans[chosen] * self.controller.bias)
+
+    def _share(self, stopper: Stopper | None, planned: float, most: float | None = None) -> Share:
+        return Share(self, self.ledger.open(), stopper, planned, most, self.controller.bias)
+
+    def _plan(self, tokens: float, probes: float, prompts: tuple[int, int]) -> float:
+        """What a pair costs that thinks for so many tokens and is probed so often after.
+
+        Both prompts are probed, and later the chain that has grown, which may be either.
+        """
+        each = round(tokens / 2)
+        return sum(
+            amount(self.meter, [Work("prompt", prompt, 0), Work("thought", each, prompt)])
+            + (1 + probes / 2) * self.meter.price(Work("probe", 0, prompt + each))
+            for prompt in prompts
+        )
+
+    def _prompts_to_come(self) -> float:
+        """What the prompts still to come cost together, by those that came: three deviations up."""
+        left = max(0, self.pairs - self.begun)
+        if left == 0 or not any(self._unthought):
+            return 0.0
+        return fmean(self._unthought) * left + 3 * pstdev(self._unthought) * math.sqrt(left)
+
+
+@dataclass(eq=False)
+class Share:
+    """What one pair of a budget follows and pays from."""
+
+    budget: Budget
+    holding: Holding
+    stopper: Stopper | None
+    """its judge's, at the price that the budget has now"""
+    planned: float
+    """what it is expected to cost"""
+    most: float | None
+    """what it may cost, where no prices are known"""
+    bias: float
+    account: Account = field(init=False)
+
+    def __post_init__(self) -> None:
+        meter = self.budget.meter
+        drawn = Metered(self.holding, meter)
+        self._cap = None if self.most is None else Capped(meter, self.most)
+        self.account = drawn if self._cap is None else AllOf(self._cap, drawn)
+
+    @property
+    def spent(self) -> float:
+        return self.holding.spent
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was refused what it asked for."""
+        return self.holding.refused or (self._cap is not None and self._cap.refused)
+
+    def end(self) -> None:
+        """Give back what is left. The pair asks for nothing more."""
+        self.budget.end(self)
+
+
+def _options(stopper: Stopper | None) -> list[tuple[Policy | None, float, float]]:
+    """No thought, the policies by falling price, whole chains: with mean tokens and probes."""
+    found: list[tuple[Policy | None, float, float]] = [(AT_ONCE, 0.0, 0.0)]
+    if stopper is None:
+        return found
+    found += [
+        (policy, policy.tokens, policy.looks)
+        for policy in reversed(stopper.policies)
+        if policy.tokens is not None and policy.looks is not None
+    ]
+    if stopper.whole_tokens is not None:
+        found.append((None, stopper.whole_tokens, 0.0))
+    return found
+
+
+def _following(stopper: Stopper, policy: Policy | None) -> Stopper:
+    """`stopper` at this policy; a certificate covers what is not dearer than its own."""
+    if policy is AT_ONCE:
+        update = {"policies": (AT_ONCE,), "chosen": 0, "certificate": None}
+        return stopper.model_copy(update=update)
+    return stopper.at_price(-1.0 if policy is None else policy.price)

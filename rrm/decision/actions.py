@@ -1,0 +1,132 @@
+"""Actions: ways to buy a better verdict.
+
+An action reserves each instalment, together with the probe that reads it, before the engine is
+called, and pays what was done. Where it is refused it returns False; what was reached until then is
+read with the probe that is already reserved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from rrm.allocation.account import Account
+from rrm.chain import ORDERS, Order
+from rrm.decision.run import JudgeRun
+from rrm.decision.state import Place
+from rrm.types import StopReason
+
+Reads = Callable[[Place], bool]
+"""whether somebody wants a readout at a place"""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """What a policy chooses instead of an action. reason None: it came to its natural end."""
+
+    reason: StopReason | None = None
+
+
+class Action(Protocol):
+    async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
+        """Do it; False if the account refused a part of it. Raises EngineError."""
+        ...
+
+
+@dataclass(frozen=True)
+class ReadPrompts:
+    """Read the prompts of `orders`, and what they say without thought."""
+
+    orders: tuple[Order, ...]
+
+    async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
+        if not await run.open(run.chains, account, math.inf, self.orders):
+            return False
+        if reads(0):
+            await run.read(account, 0)
+        return True
+
+
+@dataclass(frozen=True)
+class Grow:
+    """Grow the chains of `orders` to the last of `rungs`, the ladder's rung number `stage`.
+
+    last: there is no rung after it.
+    """
+
+    orders: tuple[Order, ...]
+    rungs: tuple[int, ...]
+    stage: int
+    last: bool = False
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where a readout may be wanted for which this action alone leads there."""
+        return (self.stage, "lead") if self.last and len(self.orders) == 1 else (self.stage,)
+
+    async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
+        if not await run.grow(run.chains, self.rungs, account, self.orders):
+            await run.read_where_it_stands(account)
+            return False
+        alone = [run.chains.thoughts[order] for order in self.orders]
+        place: Place = "lead" if len(alone) == 1 and not alone[0].forced else self.stage
+        if not run.chains.ended and reads(place):  # where both have ended, `Whole` reads them
+            await run.read(account, place)
+        return True
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Grow both chains to their ends, or to the last of `rungs`. capped: that is no ladder's."""
+
+    rungs: tuple[int, ...]
+    capped: bool = False
+
+    async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
+        if not await run.grow(run.chains, self.rungs, account, ORDERS):
+            await run.read_where_it_stands(account)
+            return False
+        capped = self.capped and not run.chains.closed
+        await run.read(account, "capped" if capped else "both")
+        return True
+
+
+@dataclass(frozen=True)
+class Vote:
+    """Fresh pairs of whole chains, up to `most` in all, until a sequential test has heard enough.
+
+    They have one readout together.
+    """
+
+    most: int
+    limit: int
+
+    async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
+        paid = True
+        while paid and run.votes < self.most and not run.ballot.decided:
+            paid = await run.vote(self.limit, account)
+        run.read_votes()
+        return paid
+
+
+@dataclass(frozen=True)
+class WriteVerdict:
+    """Let chains that have ended write their verdicts out, in up to `tokens` more."""
+
+    tokens: int
+
+    async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
+        return await run.finish(self.tokens, account)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Whole written replies of up to `tokens`, from an endpoint that cannot be probed."""
+
+    tokens: int
+    thinking: bool
+
+    async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
+        return await run.reply(self.tokens, account, self.thinking)

@@ -1,0 +1,85 @@
+"""Plans: which actions a judgement is offered in a state. Effort, limits and tracing end here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rrm.chain import ORDERS, Order
+from rrm.decision.actions import Action, Grow, ReadPrompts, Reply, Vote, Whole, WriteVerdict
+from rrm.decision.state import State
+
+REPLY_TOKENS = 32
+"""how much a closed chain may write to state its verdict, where that has to be parsed"""
+
+
+class Plan(Protocol):
+    def actions(self, state: State) -> Sequence[Action]:
+        """What can be bought now; nothing: the judgement is over."""
+        ...
+
+
+@dataclass(frozen=True)
+class Line:
+    """Both prompts, the rungs of some orders, both chains whole, more chains.
+
+    rungs: thinking tokens of each chain, rising; the last one is the limit. capped: it is below
+    the ladder's. stepping: the orders that may be read at rungs; a single one leads, while the
+    other waits. votes: pairs of chains in all.
+    """
+
+    rungs: tuple[int, ...]
+    capped: bool = False
+    stepping: tuple[Order, ...] = ()
+    votes: int = 1
+
+    def actions(self, state: State) -> Sequence[Action]:
+        chains = state.orders(*ORDERS)
+        if not all(chain.opened for chain in chains):
+            return [ReadPrompts(ORDERS)]
+        limit = self.rungs[-1]
+        if limit == 0 or state.replies or state.voted:
+            return []
+        whole = all(chain.ended or chain.tokens >= limit for chain in chains)
+        if not whole or any(chain.readable is None for chain in chains):
+            return [*self._rungs(state), Whole(self.rungs, self.capped)]
+        if not all(chain.readable for chain in chains):
+            fits = max(chain.tokens for chain in chains) + REPLY_TOKENS <= limit
+            written = fits and all(chain.ended for chain in chains)
+            return [WriteVerdict(REPLY_TOKENS)] if written else []
+        return [Vote(self.votes, limit)] if self.votes > 1 else []
+
+    def _rungs(self, state: State) -> list[Action]:
+        """Every rung still ahead of the orders that step; the last one of both is `Whole`."""
+        growing = state.orders(*self.stepping)
+        alone = len(self.stepping) == 1
+        if all(chain.ended for chain in growing):
+            return []
+        if alone and any(chain.silent for chain in state.orders(*ORDERS)):
+            return []  # an order that says nothing without thought cannot be left behind
+        rungs = self.rungs if alone else self.rungs[:-1]
+        depth = min(chain.tokens for chain in growing if not chain.ended)
+        return [
+            Grow(self.stepping, self.rungs[:stage], stage, last=stage == len(self.rungs))
+            for stage, rung in enumerate(rungs, start=1)
+            if rung > depth
+        ]
+
+
+@dataclass(frozen=True)
+class Written:
+    """For an endpoint that cannot be probed: a reply without thought, then one with.
+
+    without, within: whether either is asked for; limit: tokens of each chain.
+    """
+
+    without: bool
+    within: bool
+    limit: int
+
+    def actions(self, state: State) -> Sequence[Action]:
+        first = Reply(REPLY_TOKENS, thinking=False)
+        then = Reply(self.limit, thinking=True)
+        steps = [*([first] if self.without else []), *([then] if self.within else [])]
+        return steps[state.replies : state.replies + 1]

@@ -1,0 +1,144 @@
+"""Policies: which action a judgement buys next, or whether it stops.
+
+Each is made for one judgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rrm.decision.actions import Action, Grow, Reply, Stop, Vote
+from rrm.decision.state import Place, Readout, State
+from rrm.parse import Reading
+from rrm.stopping import Policy as Rules
+from rrm.types import StopReason
+
+
+class Policy(Protocol):
+    def reads(self, place: Place) -> bool:
+        """Whether a readout at `place` may change what it chooses."""
+        ...
+
+    def choose(
+        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+    ) -> Action | Stop:
+        """One of `actions`, or to stop; where there are none, why it stops.
+
+        seen: every readout so far.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Always:
+    """Buys all there is. every: it reads rungs on the way too."""
+
+    every: bool
+
+    def reads(self, place: Place) -> bool:
+        return self.every
+
+    def choose(
+        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+    ) -> Action | Stop:
+        return actions[0] if actions else Stop()
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Stops where the margin passes its rule's threshold, or is too close for thought to pay.
+
+    at_prompt: why it stops where no thought was bought.
+    """
+
+    rules: Rules
+    at_prompt: StopReason = StopReason.MARGIN
+
+    def reads(self, place: Place) -> bool:
+        return place in (0, "both", "capped") or self.rules.rule(place).looks
+
+    def choose(
+        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+    ) -> Action | Stop:
+        last = seen[-1] if seen else None
+        reason = None if last is None else self.stops(last)
+        if reason is not None:
+            return Stop(reason)
+        return next((one for one in actions if self._buys(one, last)), Stop())
+
+    def stops(self, readout: Readout) -> StopReason | None:
+        """Why thought ends at this readout; None if it goes on."""
+        reading = readout.reading
+        if reading is None or not readout.readable or readout.place in ("both", "capped", "votes"):
+            return None
+        rule = self.rules.rule(readout.place)
+        if rule.stops(reading.margin, reading.agree):
+            return self.at_prompt if readout.place == 0 else StopReason.MARGIN
+        return StopReason.CLOSE if rule.ties(reading.margin, reading.agree) else None
+
+    def _buys(self, action: Action, last: Readout | None) -> bool:
+        if isinstance(action, Grow):
+            return any(map(self.reads, action.places))
+        if isinstance(action, Vote):
+            reading = None if last is None else last.reading
+            return (
+                reading is not None
+                and last is not None
+                and last.place == "both"
+                and not self.rules.both.stops(reading.margin, reading.agree)
+            )
+        return True
+
+
+@dataclass
+class Audited:
+    """Thinks whole chains, and notes where `inner` would have stopped. An audit is a policy too.
+
+    tell: given that place, its reason, and the readout of both whole chains.
+    """
+
+    inner: Thresholds
+    tell: Callable[[Readout, StopReason, Readout], None]
+    early: tuple[Readout, StopReason] | None = field(default=None, init=False)
+
+    def reads(self, place: Place) -> bool:
+        return self.inner.reads(place)
+
+    def choose(
+        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+    ) -> Action | Stop:
+        choice = self.inner.choose(state, seen, actions)
+        if not isinstance(choice, Stop) or choice.reason is None:
+            return choice
+        self.early = self.early or (seen[-1], choice.reason)
+        return next((one for one in actions if self.inner._buys(one, seen[-1])), Stop())
+
+    def observe(self, readout: Readout) -> None:
+        """Tell the monitor, once both chains are whole and before they are put to the vote."""
+        if readout.place == "both" and readout.readable:
+            early, reason = self.early or (readout, StopReason.ENDED)
+            self.tell(early, reason, readout)
+
+
+@dataclass(frozen=True)
+class OrdersAgree:
+    """For an endpoint that cannot be probed: thought where the orders disagree without it.
+
+    agree: whether two written verdicts do. stop: agreement is enough to stop.
+    """
+
+    agree: Callable[[Sequence[Reading]], bool]
+    stop: bool
+
+    def reads(self, place: Place) -> bool:
+        return True
+
+    def choose(
+        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+    ) -> Action | Stop:
+        if actions and seen and self.stop and self.agree(seen[-1].replies):
+            return Stop(StopReason.AGREED)
+        useful = (one for one in actions if isinstance(one, Reply) and (one.tokens or not seen))
+        return next(useful, Stop())

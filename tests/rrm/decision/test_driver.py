@@ -1,0 +1,317 @@
+"""The loop's acceptance tests: each is a case that a naive loop gets wrong."""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from judges import rrm
+from rrm.allocation.account import Account, Metered, Unlimited
+from rrm.allocation.ledger import Holding, Ledger
+from rrm.allocation.meter import Tokens
+from rrm.chain import ChainPair, ChainText
+from rrm.decision.actions import Action, Grow, ReadPrompts, Stop, Whole
+from rrm.decision.driver import Decision, decide
+from rrm.decision.plan import Line, Plan
+from rrm.decision.policy import Always, Audited, Policy, Thresholds
+from rrm.decision.run import JudgeRun
+from rrm.decision.state import Readout, State
+from rrm.engine import Chain, EngineError, Growth, Probed, Question
+from rrm.engines.scripted import ProbeScript, ScriptedEngine
+from rrm.stopping import NEVER, Rule
+from rrm.stopping import Policy as Rules
+from rrm.types import StopReason
+from tests.helpers.judging import LONG, PAIR, prefers_good, text_of, unreadable
+
+RUNGS = (8, 16, 32, 64)
+LEANS = prefers_good(0.1)
+WIDE = Rule(agree=99.0)
+"""read, and never wide enough"""
+
+
+class Counting(ScriptedEngine):
+    """Counts its calls."""
+
+    def __init__(self, texts: Sequence[str] = (LONG,), probe: ProbeScript = LEANS):
+        super().__init__(texts, probe)
+        self.grown: list[int] = []
+        self.probed: list[int] = []
+
+    async def extend(self, growths: Sequence[Growth]) -> None:
+        self.grown.append(sum(growth.tokens for growth in growths))
+        await super().extend(growths)
+
+    async def probe(self, questions: Sequence[Question]) -> list[Probed]:
+        self.probed += [len(question.chain.ids) for question in questions]
+        return await super().probe(questions)
+
+
+def made(
+    engine: ScriptedEngine, rungs: tuple[int, ...] = RUNGS, told: list[ChainText] | None = None
+) -> JudgeRun:
+    async def start(vote: int) -> ChainPair:
+        return ChainPair(engine, rrm.STYLE, PAIR, vote=vote)
+
+    return JudgeRun(
+        ChainPair(engine, rrm.STYLE, PAIR),
+        start,
+        rungs,
+        watch=None if told is None else told.append,
+    )
+
+
+def line(run: JudgeRun, votes: int = 1) -> Line:
+    return Line(run.rungs, stepping=(run.chains.lead,), votes=votes)
+
+
+def drive(
+    run: JudgeRun, plan: Plan, policy: Policy, account: Account | None = None
+) -> tuple[Decision, list[Readout]]:
+    seen: list[Readout] = []
+    ended = asyncio.run(decide(run, plan, policy, account or Unlimited(), seen.append))
+    return ended, seen
+
+
+def path(seen: Sequence[Readout]) -> list[tuple[object, int]]:
+    return [(one.place, one.tokens) for one in seen]
+
+
+def holding(total: float) -> tuple[Ledger, Metered]:
+    ledger = Ledger(total)
+    return ledger, Metered(ledger.open(), Tokens())
+
+
+def test_rungs_that_nobody_can_stop_at_cost_no_call() -> None:
+    """A ladder of four with rules at the last two only: three engine calls, not five."""
+    engine = Counting(["x" * 90])
+    run = made(engine)
+    rules = Rules(price=0.1, rules=(NEVER, NEVER, NEVER, WIDE, WIDE), lead=NEVER)
+    _, seen = drive(run, line(run), Thresholds(rules))
+    assert engine.grown == [32, 32, 64]
+    assert path(seen) == [(0, 0), (3, 32), (4, 64), ("both", 128)]
+
+
+def test_a_budget_that_ends_between_rungs_is_read_where_it_reached() -> None:
+    """20 tokens: the rungs are 8, 16, 32, and the third cannot be paid."""
+    run = made(Counting(["x" * 90]))
+    ledger, account = holding(20)
+    rules = Rules(price=0.1, rules=(NEVER, NEVER, NEVER, WIDE, WIDE), lead=NEVER)
+    ended, seen = drive(run, line(run), Thresholds(rules), account)
+    assert path(seen) == [(0, 0), (2, 16)]
+    assert (ended.reason, ended.last) == (StopReason.SPENT, seen[-1])
+    assert ledger.spent == 16
+
+
+def test_the_probe_is_paid_in_its_reservation() -> None:
+    """A probe costs 5: both prompts 10, the first rung 8 and its probe 5, the second beyond."""
+    run = made(Counting(["x" * 90]))
+    ledger = Ledger(30)
+    account = Metered(ledger.open(), Tokens(probe_tokens=5))
+    rules = Rules(price=0.1, rules=(NEVER, NEVER, WIDE), lead=NEVER)
+    ended, seen = drive(run, line(run), Thresholds(rules), account)
+    assert path(seen) == [(0, 0), (1, 8)]
+    assert (ended.reason, ledger.spent) == (StopReason.SPENT, 10 + 8 + 5)
+    account.holding.close()
+    assert (ledger.reserved, ledger.free) == (0, 7)
+
+
+def test_the_leading_order_alone_is_billed_where_it_alone_is_probed() -> None:
+    engine = Counting(["x" * 90])
+    run = made(engine)
+    ledger = Ledger(1000)
+    rules = Rules(price=0.1, rules=(NEVER, WIDE, WIDE, WIDE, WIDE), lead=NEVER)
+    account = Metered(ledger.open(), Tokens(probe_tokens=5))
+    drive(run, line(run), Thresholds(rules), account)
+    assert engine.probed == [0, 0, 8, 16, 32, 64, 64]
+    assert ledger.spent == 2 * 64 + 5 * len(engine.probed)
+
+
+def test_first_prompts_are_read_under_a_full_ledger() -> None:
+    """What is held back for prompts to come is lent at infinite priority only."""
+    ledger = Ledger(10, held_back=lambda: 10.0)
+    run = made(Counting())
+    account = Metered(ledger.open(), Tokens(probe_tokens=5))
+    rules = Rules(price=0.1, rules=(NEVER, WIDE), lead=NEVER)
+    ended, seen = drive(run, line(run), Thresholds(rules), account)
+    assert path(seen) == [(0, 0)]
+    assert (ended.reason, ledger.spent) == (StopReason.SPENT, 10)
+
+
+def test_there_is_one_readout_for_all_votes() -> None:
+    run = made(Counting(["x" * 12 + "</think>"]))
+    rules = Rules(price=0.1, rules=(NEVER,), lead=NEVER, both=Rule(agree=9.0))
+    ended, seen = drive(run, line(run, votes=4), Thresholds(rules))
+    assert path(seen) == [(0, 0), ("both", 40), ("votes", 80)]
+    assert ended.reason is StopReason.VOTED
+
+
+def test_the_monitor_is_told_before_votes() -> None:
+    order: list[object] = []
+    run = made(Counting(["x" * 12 + "</think>"]))
+    rules = Rules(price=0.1, rules=(Rule(agree=0.0), NEVER), lead=NEVER, both=Rule(agree=9.0))
+    audit = Audited(Thresholds(rules), lambda *early: order.append("told"))
+
+    def observe(readout: Readout) -> None:
+        audit.observe(readout)
+        order.append(readout.place)
+
+    ended = asyncio.run(decide(run, line(run, votes=4), audit, Unlimited(), observe))
+    assert order == [0, "told", "both", "votes"]
+    assert ended.reason is StopReason.VOTED
+    assert audit.early is not None
+    assert audit.early[1] is StopReason.MARGIN
+
+
+def test_one_call_may_bring_several_readouts() -> None:
+    """An action that reads on its way; every readout is told, in order."""
+
+    class Twice:
+        async def run(self, run: JudgeRun, account: Account, reads: object) -> bool:
+            await run.grow(run.chains, (8,), account, (run.chains.lead,))
+            await run.read(account, 1)
+            await run.grow(run.chains, (16,), account, (run.chains.lead,))
+            await run.read(account, 2)
+            return True
+
+    class Bundle:
+        def actions(self, state: State) -> Sequence[Action]:
+            if not all(chain.opened for chain in state.chains.values()):
+                return [ReadPrompts(("ab", "ba"))]
+            return [] if any(chain.tokens for chain in state.chains.values()) else [Twice()]
+
+    _, seen = drive(made(Counting()), Bundle(), Always(every=True))
+    assert path(seen) == [(0, 0), (1, 8), (2, 16)]
+
+
+@pytest.mark.parametrize("choice", [0, 1])
+def test_a_policy_takes_either_of_two_actions(choice: int) -> None:
+    class Last:
+        def reads(self, place: object) -> bool:
+            return True
+
+        def choose(
+            self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+        ) -> Action | Stop:
+            if not actions:
+                return Stop()
+            return actions[0] if choice == 0 else actions[-1]
+
+    run = made(Counting(["x" * 90]), (8, 16))
+    plan = line(run)
+    run.chains.thoughts["ab"].opened = run.chains.thoughts["ba"].opened = True
+    offered = plan.actions(run.state)
+    assert [type(one) for one in offered] == [Grow, Grow, Whole]
+    _, seen = drive(run, plan, Last())
+    expected = [(1, 8), (2, 16), ("both", 32)] if choice == 0 else [("both", 32)]
+    assert path(seen) == expected
+
+
+def test_a_deadline_inside_an_action_leaves_the_last_readout_and_pays_what_was_reserved() -> None:
+    def stalls(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+        if len(chain.ids) >= 8:  # no call ends from here on
+            engine.delay = math.inf
+        return prefers_good(0.1)(chain, suffix, labels)
+
+    engine = Counting(["x" * 90], stalls)
+    run = made(engine)
+    ledger, account = holding(100)
+    rules = Rules(price=0.1, rules=(NEVER, WIDE, WIDE), lead=NEVER)
+
+    async def cut_off() -> None:
+        async with asyncio.timeout(0.2):
+            await decide(run, line(run), Thresholds(rules), account, lambda readout: None)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(cut_off())
+    assert path(run.path) == [(0, 0), (1, 8)]
+    assert ledger.spent == 16  # the rung under way is forfeited
+    account.holding.close()
+    assert ledger.reserved == 0
+
+
+def test_a_cancelled_action_that_waits_for_its_account_takes_nothing_along() -> None:
+    async def go() -> None:
+        ledger = Ledger(20)
+        other: Holding = ledger.open()
+        assert await other.reserve(15, 0.0)
+        run = made(Counting(["x" * 90]))
+        account = Metered(ledger.open(), Tokens())
+        rules = Rules(price=0.1, rules=(NEVER, WIDE), lead=NEVER)
+        task = asyncio.ensure_future(
+            decide(run, line(run), Thresholds(rules), account, lambda readout: None)
+        )
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        account.holding.close()
+        other.close()
+        assert (ledger.spent, ledger.reserved) == (0, 0)
+
+    asyncio.run(go())
+
+
+def test_a_stream_hears_thought_as_it_grows_and_whose_it_is() -> None:
+    told: list[ChainText] = []
+    run = made(Counting(["x" * 12 + "</think>", "y" * 12 + "</think>"]), told=told)
+    rules = Rules(price=0.1, rules=(NEVER,), lead=NEVER, both=Rule(agree=9.0))
+    drive(run, line(run, votes=2), Thresholds(rules))
+    for vote in (0, 1):
+        for order in ("ab", "ba"):
+            text = "".join(one.text for one in told if (one.order, one.vote) == (order, vote))
+            assert text in ("x" * 12 + "</think>", "y" * 12 + "</think>")
+    assert {one.vote for one in told} == {0, 1}
+
+
+def test_unreadable_labels_leave_writing_as_the_last_action() -> None:
+    texts = ["hm</think> \\boxed{Assistant 1}", "hm</think> \\boxed{Assistant 2}"]
+    run = made(Counting(texts, unreadable))
+    ended, seen = drive(run, line(run), Always(every=True))
+    assert [type(one.reading).__name__ for one in seen] == [
+        "PairReading",
+        "PairReading",
+        "NoneType",
+    ]
+    assert len(seen[-1].replies) == 2
+    assert ended.reason is StopReason.PARSED
+
+
+def test_a_failing_engine_forfeits_its_reservation() -> None:
+    engine = Counting(["x" * 90])
+    run = made(engine)
+    ledger, account = holding(1000)
+
+    async def go() -> None:
+        await ReadPrompts(("ab", "ba")).run(run, account, lambda place: True)
+        engine.fault = RuntimeError("gone")
+        with pytest.raises(EngineError):
+            await Whole(RUNGS).run(run, account, lambda place: True)
+
+    asyncio.run(go())
+    assert ledger.spent == 16
+    account.holding.close()
+    assert ledger.reserved == 0
+
+
+def test_an_order_can_be_read_alone_and_the_other_late() -> None:
+    """An action that no plan has today."""
+
+    class OneFirst:
+        def actions(self, state: State) -> Sequence[Action]:
+            first, second = state.orders("ab", "ba")
+            if not first.opened:
+                return [ReadPrompts(("ab",))]
+            return [] if second.opened else [ReadPrompts(("ba",))]
+
+    run = made(Counting())
+    _, seen = drive(run, OneFirst(), Always(every=True))
+    alone, both = (one.reading for one in seen)
+    assert alone is not None
+    assert both is not None
+    assert (alone.margins[1], alone.agree) == (None, None)
+    assert alone.margin == alone.margins[0] == both.margins[0]
+    assert both.agree is not None
+    assert text_of(run.chains.thoughts["ab"].chain) != text_of(run.chains.thoughts["ba"].chain)
