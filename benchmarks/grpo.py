@@ -26,10 +26,10 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from benchmarks.report import finish, interval, machine, parser
-from judges.nano import STOPPER, WEIGHTS
+from judges.nano import CALIBRATION, WEIGHTS
 from judges.pairwise import PairwiseJudge
+from rrm.artifact import load_calibration
 from rrm.engines import open_engine
-from rrm.stopping import load_stopper
 from rrm.style import open_style
 from serving.rlhf.trl import CloseCallReward
 
@@ -164,7 +164,7 @@ def main() -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     style = open_style("rrm")
     engine = open_engine(f"transformers:{WEIGHTS}")
-    stopper = load_stopper(STOPPER, "rrm", style.prompt_hash)
+    stopper = load_calibration(CALIBRATION, "rrm", style.prompt_hash)
     reward = Watched(PairwiseJudge(engine, style, stopper, engine.card.ladder))
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

@@ -27,12 +27,12 @@ import httpx2
 from benchmarks.report import finish, interval, machine, parser
 from benchmarks.sglang import sglang_on_cpu
 from judges import rrm
-from judges.nano import STOPPER, WEIGHTS, data
+from judges.nano import CALIBRATION, WEIGHTS, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
+from rrm.artifact import load_calibration
 from rrm.engines.sglang import SGLangEngine, TokenCount
 from rrm.parse import Choice
-from rrm.stopping import load_stopper
 from rrm.types import Pair, Verdict
 from serving.process import ServiceProcess
 from serving.testing.sglang_cpu import CONFIG, OPTIONS
@@ -196,7 +196,7 @@ async def probe_share(engine: SGLangEngine, n: int, seed: int) -> float:
     unscored.
     """
     rng = random.Random(f"throughput {seed} probes")
-    stopper = load_stopper(STOPPER, STYLE.name, STYLE.prompt_hash)
+    stopper = load_calibration(CALIBRATION, STYLE.name, STYLE.prompt_hash)
     judge = PairwiseJudge(engine, STYLE, stopper, engine.card.ladder)
 
     async def preferred(pair: Pair) -> str:

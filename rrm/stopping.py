@@ -13,8 +13,6 @@ other has not begun. Only where the whole leading chain leaves it open does the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from pydantic import ConfigDict, Field
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Numbers = NDArray[np.float64]
 
-STOPPER_FILE = "stopper.json"
 LOOK_TOKENS = 4.0
 """what one look at a pair costs, in generated tokens: a probe of the chain that has grown, and that
 chain taken up again"""
@@ -190,37 +187,6 @@ class Stopper(Frozen):
     def probability(self, at: int | str, margin: float, agree: bool | None) -> float:
         """That the verdict read at checkpoint `at` is right; 0.5 to 1."""
         return self.stage(at).probability(margin, agree)
-
-
-class Stoppers(Frozen):
-    """`stopper.json`: one stopper a style, each bound to the prompt it was fitted with."""
-
-    model_digest: str
-    """hash of the weights"""
-    stoppers: Mapping[str, Stopper]
-    prompt_hashes: Mapping[str, str]
-
-    def of(self, style: str, prompt_hash: str) -> Stopper | None:
-        """The stopper for `style`, unless its prompt has changed since it was fitted."""
-        if self.prompt_hashes.get(style) != prompt_hash:
-            return None
-        return self.stoppers.get(style)
-
-
-def load_stopper(
-    file: Path, style: str, prompt_hash: str, model_digest: str | None = None
-) -> Stopper | None:
-    """The stopper in `file`, or None if there is none that fits.
-
-    model_digest: of the weights that it must have been fitted on; None asks nothing. Raises
-    ValueError for a file that holds no stoppers.
-    """
-    if not file.is_file():
-        return None
-    kept = Stoppers.model_validate_json(file.read_text(encoding="utf-8"))
-    if model_digest not in (None, kept.model_digest):
-        return None
-    return kept.of(style, prompt_hash)
 
 
 def uncalibrated(margin: float) -> float:

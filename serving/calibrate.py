@@ -8,22 +8,21 @@ and written for one model, style and prompt.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
+from rrm.artifact import CALIBRATION_FILE, Artifact, ArtifactError
 from rrm.calibration import FEWEST, calibrated, shortfall
 from rrm.engine import EngineError, RefusedText
 from rrm.productivity import Productivity
 from rrm.replay import Table, play
-from rrm.stopping import LOOK_TOKENS, STOPPER_FILE, Stopper, Stoppers
+from rrm.stopping import LOOK_TOKENS, Stopper
 from rrm.style import Style
 from rrm.trace import Trace, trace
 from serving.batch import Run, write_whole
@@ -122,7 +121,7 @@ def calibrate(
             "judge's own whole chains with --self-agreement"
         )
     weights = weights_digest(settings.model)
-    before = stoppers_in(out, weights)
+    before = kept_in(out, weights)
     registry = Registry(settings)
     try:
         style = registry.style(registry.default)
@@ -163,27 +162,21 @@ def read_traces(path: Path) -> list[Trace]:
     return [line.trace for line in lines if line.trace is not None]
 
 
-def stoppers_in(out: Path, weights: str) -> Stoppers:
+def kept_in(out: Path, weights: str) -> Artifact:
     """What `out` holds of these weights already. Raises SettingsError for another kind of file."""
-    fresh = Stoppers(model_digest=weights, stoppers={}, prompt_hashes={})
+    fresh = Artifact.empty(weights)
     if not out.is_file():
         return fresh
     try:
-        there = Stoppers.model_validate_json(out.read_text(encoding="utf-8"))
-    except ValidationError:
-        raise SettingsError(f"{out} is no stopper file; name another --out") from None
+        there = Artifact.read(out)
+    except ArtifactError:
+        raise SettingsError(f"{out} is no calibration file; name another --out") from None
     return there if there.model_digest == weights else fresh
 
 
-def keep(out: Path, before: Stoppers, style: Style, stopper: Stopper) -> None:
+def keep(out: Path, before: Artifact, style: Style, stopper: Stopper) -> None:
     """Write `stopper` into `out`, beside those of other styles."""
-    after = before.model_copy(
-        update={
-            "stoppers": {**before.stoppers, style.name: stopper},
-            "prompt_hashes": {**before.prompt_hashes, style.name: style.prompt_hash},
-        }
-    )
-    write_whole(out, json.loads(after.model_dump_json()))
+    write_whole(out, before.plus(style.name, style.prompt_hash, stopper).as_json())
 
 
 def tell(
@@ -270,4 +263,4 @@ class TraceProgress:
 
 def default_out(settings: Settings) -> Path:
     """Where a service looks for the thresholds of this model."""
-    return model_directory(settings.model) / STOPPER_FILE
+    return model_directory(settings.model) / CALIBRATION_FILE

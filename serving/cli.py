@@ -63,6 +63,10 @@ BaseUrl = Annotated[
     str | None, typer.Option(help="Of a running server; its key: CLOSECALL_ENGINE_KEY.")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; a GPU if there is one.")]
+Calibration = Annotated[
+    Path | None,
+    typer.Option("--calibration", "--stopper", help="Thresholds from closecall calibrate."),
+]
 PromptFile = Annotated[
     Path | None, typer.Option(help="A style of your own (.toml), or another instruction text.")
 ]
@@ -84,6 +88,7 @@ def judge(
     ] = None,
     device: Device = None,
     prompt_file: PromptFile = None,
+    calibration: Calibration = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Judge one pair in this process and print the verdict with its thought.
@@ -100,6 +105,7 @@ def judge(
         style=style,
         device=device,
         prompt_file=prompt_file,
+        calibration=calibration,
     )
     if not prompt.strip():
         raise SettingsError("--prompt is empty; give the text that the responses answer")
@@ -130,6 +136,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Loopback unless told otherwise.")] = None,
     port: Annotated[int | None, typer.Option(help="8000 unless told otherwise.")] = None,
     prompt_file: PromptFile = None,
+    calibration: Calibration = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
 ) -> None:
     """Serve the judge over REST until interrupted."""
@@ -144,6 +151,7 @@ def serve(
         host=host,
         port=port,
         prompt_file=prompt_file,
+        calibration=calibration,
     )
     check_can_serve(settings)
     from serving import deploy
@@ -181,6 +189,7 @@ def batch(
         typer.Option(help="float64 on a CPU, so that a rerun gives the same bytes; auto is fast."),
     ] = None,
     prompt_file: PromptFile = None,
+    calibration: Calibration = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Rows judged at once.")] = 64,
     max_unscored: Annotated[float, typer.Option(help="Exit 3 above this share.")] = 0.05,
@@ -217,6 +226,7 @@ def batch(
         device=device,
         dtype=dtype,
         prompt_file=prompt_file,
+        calibration=calibration,
     )
     if "dtype" not in given.model_fields_set and computes_on_cpu(given):
         given = given.model_copy(update={"dtype": "float64"})
@@ -244,6 +254,7 @@ def doctor(
     style: StyleName = None,
     device: Device = None,
     prompt_file: PromptFile = None,
+    calibration: Calibration = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Your own pairs, JSONL or CSV; else plain arithmetic.")
@@ -268,6 +279,7 @@ def doctor(
         style=style,
         device=device,
         prompt_file=prompt_file,
+        calibration=calibration,
     )
     pairs = known_pairs() if data is None else pairs_of(read_dataset(data).rows)
     figures, reads = examine(Console(highlight=False), settings, pairs, tokens)
@@ -335,7 +347,7 @@ def calibrate(
     console = Console(highlight=False)
     dataset = read_dataset(data, as_columns(columns))
     kept = traces or data.with_name(f"{data.name}.{settings.style or 'default'}.traces.jsonl")
-    made = out or settings.stopper or default_out(settings)
+    made = out or settings.thresholds or default_out(settings)
     proof = Proof(epsilon, delta, self_agreement, votes, look_tokens)
     stopper = run(console, settings, dataset, kept, made, proof)
     console.print(f"traces: {kept}; thresholds: {made}", soft_wrap=True)

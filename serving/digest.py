@@ -16,13 +16,13 @@ from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from rrm.stopping import STOPPER_FILE
+from rrm.artifact import CALIBRATION_FILE, STOPPER_FILE
 
 LARGE = 2**30
 """bytes from which on progress is shown and the result is kept on disk"""
 CHUNK = 2**22
 DIGITS = 16
-APART = frozenset({STOPPER_FILE, "calibration.json"})
+APART = frozenset({STOPPER_FILE, CALIBRATION_FILE})
 """files that say something of the weights, and are none"""
 
 _known: dict[str, str] = {}

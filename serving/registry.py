@@ -15,11 +15,12 @@ from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.scores import ScoreStyle
 from rrm.allocation.meter import Compute
+from rrm.artifact import ArtifactError, calibration_file, load_calibration
 from rrm.audit import Auditor
 from rrm.cost import CostModel
 from rrm.engine import Engine, EngineError, EngineOptions, ModelCard
 from rrm.engines import open_engine
-from rrm.stopping import STOPPER_FILE, Stopper, load_stopper
+from rrm.stopping import Stopper
 from rrm.style import Style, StyleMismatch, open_style, style_names
 from serving.digest import digest_of, digest_of_sizes
 from serving.settings import NANO, Settings, SettingsError
@@ -73,8 +74,10 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError("judging needs torch: pip install 'closecall[transformers]'")
     if settings.prompt_file is not None and not settings.prompt_file.is_file():
         raise SettingsError(f"no prompt file {settings.prompt_file}")
-    if settings.stopper is not None and not settings.stopper.is_file():
-        raise SettingsError(f"no thresholds at {settings.stopper}: closecall calibrate makes them")
+    if settings.thresholds is not None and not settings.thresholds.is_file():
+        raise SettingsError(
+            f"no thresholds at {settings.thresholds}: closecall calibrate makes them"
+        )
     card = ModelCard.of(directory)
     name = style_name(settings, card)
     if own_contract(settings) is None:
@@ -293,13 +296,16 @@ class Registry:
         """
         if self.settings.engine in ("scripted", "openai"):
             return None
-        file = self.settings.stopper or model_directory(self.settings.model) / STOPPER_FILE
         directory = model_directory(self.settings.model)
+        file = self.settings.thresholds or calibration_file(directory)
         if not file.is_file():
             return None
-        found = load_stopper(file, style.name, style.prompt_hash, digest_of(directory))
+        try:
+            found = load_calibration(file, style.name, style.prompt_hash, digest_of(directory))
+        except ArtifactError as failure:
+            raise SettingsError(str(failure)) from None
         sizes = digest_of_sizes(directory)
-        if found is None and sizes and load_stopper(file, style.name, style.prompt_hash, sizes):
+        if found is None and sizes and load_calibration(file, style.name, style.prompt_hash, sizes):
             raise SettingsError(
                 f"{file} is bound to the sizes of the weights alone, which another fine-tune has "
                 "too. Fit it again: closecall calibrate --data LABELLED.jsonl --model "

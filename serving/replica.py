@@ -30,6 +30,8 @@ class Judge:
 
     def __init__(self, settings: Settings) -> None:
         self.registry = Registry(settings, audits=True)
+        # Now, not in a request: large weights are hashed, and a calibration may be refused.
+        self.registry.stopper(self.registry.style(self.registry.default))
         self.metrics = Metrics()
         mean = settings.tokens_per_pair
         self.budget = None if mean is None else Budget(per_pair=mean)

@@ -60,9 +60,10 @@ class Settings(BaseSettings):
     prompt_file: Path | None = Field(
         None, description="a style of your own (.toml), or another instruction text for `style`"
     )
-    stopper: Path | None = Field(
+    calibration: Path | None = Field(
         None, description="thresholds from `closecall calibrate`; none: those beside the weights"
     )
+    stopper: Path | None = Field(None, description="the old name of `calibration`")
     audit_share: float = Field(
         0.005, ge=0, le=1, description="of adaptive pairs, thought through whole to watch for drift"
     )
@@ -106,6 +107,11 @@ class Settings(BaseSettings):
             raise ValueError(f"{file} holds no API key; write one a line")
         return {**given, "api_keys": (*given.get("api_keys", ()), *keys)}
 
+    @property
+    def thresholds(self) -> Path | None:
+        """The calibration file that was named, under either name."""
+        return self.calibration or self.stopper
+
     @field_validator("ladder")
     @classmethod
     def _ascending(cls, ladder: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -126,6 +132,8 @@ class Settings(BaseSettings):
             raise ValueError("an API key needs at least 8 characters")
         if self.max_replicas is not None and self.max_replicas < self.replicas:
             raise ValueError(f"max_replicas is below replicas ({self.replicas})")
+        if self.calibration is not None and self.stopper is not None:
+            raise ValueError("stopper is the old name of calibration; give only calibration")
         if self.engine == "openai" and self.base_url is None:
             raise ValueError("engine openai needs base_url: http://HOST:PORT/v1")
         owners = {

@@ -35,7 +35,7 @@ def test_the_wheel_carries_the_model_and_nothing_strange(tmp_path: Path) -> None
         "judges/nano/weights/model.safetensors",
         "judges/nano/weights/tokenizer.json",
         "judges/nano/weights/closecall.json",
-        "judges/nano/weights/stopper.json",
+        "judges/nano/weights/calibration.json",
         "judges/nano/README.md",
         "judges/prompts/rrm.user.txt",
         "judges/contracts/think-rm.toml",

@@ -115,10 +115,10 @@ def test_thresholds_are_fitted_as_shown(tmp_path: Path) -> None:
     write_pairs(tmp_path / "labelled.jsonl", 200, seed=1)
     printed = run(f"cd {tmp_path}\n{command}")
     assert "certified" in printed
-    stopper = tmp_path / "stopper.json"
-    assert load_settings(stopper=stopper).stopper == stopper
+    made = tmp_path / "calibration.json"
+    assert load_settings(calibration=made).thresholds == made
     assert "certified" in run(
-        "closecall judge --prompt '1 + 1 = ?' --a 2 --b 3", CLOSECALL_STOPPER=str(stopper)
+        "closecall judge --prompt '1 + 1 = ?' --a 2 --b 3", CLOSECALL_CALIBRATION=str(made)
     )
 
 

@@ -3,6 +3,6 @@
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
-"""a plain Hugging Face model directory, with `closecall.json` and `stopper.json` beside it"""
-STOPPER = WEIGHTS / "stopper.json"
+"""a plain Hugging Face model directory, with `closecall.json` and `calibration.json` beside it"""
+CALIBRATION = WEIGHTS / "calibration.json"
 """from `closecall calibrate`"""

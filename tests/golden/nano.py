@@ -8,16 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from judges.asked import Asked
-from judges.nano import STOPPER, WEIGHTS, data
+from judges.nano import CALIBRATION, WEIGHTS, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
 from rrm.allocation.budget import Budget
 from rrm.allocation.meter import Compute
+from rrm.artifact import load_calibration
 from rrm.audit import Auditor, Expected
 from rrm.cost import CostModel
 from rrm.engine import Engine, EngineOptions
 from rrm.engines import open_engine
-from rrm.stopping import Rule, Stopper, load_stopper
+from rrm.stopping import Rule, Stopper
 from rrm.style import open_style
 from rrm.types import Unscored, Verdict
 
@@ -85,7 +86,7 @@ async def judge_case(engine: Engine, number: int) -> Verdict | Unscored:
     rng = random.Random(f"golden {style.name} {which}")
     pair = pair_of(data.draw(rng))
     setting = SETTINGS[(which + turn * len(SETTINGS) // 2) % len(SETTINGS)]
-    stopper = load_stopper(STOPPER, style.name, style.prompt_hash)
+    stopper = load_calibration(CALIBRATION, style.name, style.prompt_hash)
     assert stopper is not None
     judge = PairwiseJudge(
         engine,

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from judges import rrm
 from judges.asked import Asked
 from judges.labels import LabelStyle
-from judges.nano import STOPPER, data
+from judges.nano import CALIBRATION, data
 from judges.pairwise import PairwiseJudge
 from judges.scores import ScoreStyle
+from rrm.artifact import load_calibration
 from rrm.audit import Auditor, Expected
 from rrm.engine import Chain, Engine
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
-from rrm.stopping import Curve, Policy, Rule, Stage, Stopper, load_stopper
+from rrm.stopping import Curve, Policy, Rule, Stage, Stopper
 from rrm.types import Pair, Unscored, Verdict
 
 PAIR = Pair(prompt="Which?", response_a="good", response_b="bad")
@@ -104,5 +105,5 @@ def examples(n: int, seed: int = 11) -> list[data.Example]:
 
 def nano_judge(nano: Engine, style: LabelStyle | ScoreStyle = rrm.STYLE) -> PairwiseJudge:
     """The bundled judge with its thresholds."""
-    stopper = load_stopper(STOPPER, style.name, style.prompt_hash)
+    stopper = load_calibration(CALIBRATION, style.name, style.prompt_hash)
     return PairwiseJudge(nano, style, stopper, nano.card.ladder)

@@ -1,7 +1,9 @@
 """How a pair is judged: exactly on scripts, and by its laws on the real model."""
 
 import asyncio
+import itertools
 import math
+import threading
 from collections.abc import Mapping
 
 import pytest
@@ -11,16 +13,19 @@ from hypothesis import strategies as st
 from judges import grm, rm_r1, rrm
 from judges.asked import Asked
 from judges.labels import LabelStyle
-from judges.nano import STOPPER, data
+from judges.nano import CALIBRATION, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
 from judges.scores import ScoreStyle
+from rrm.allocation.budget import Budget
+from rrm.artifact import load_calibration
 from rrm.audit import Auditor, Expected
 from rrm.chain import ChainText, Thought
-from rrm.engine import Chain, Engine, EngineError, ModelCard, UnreadableText
+from rrm.engine import Chain, Engine, EngineError, ModelCard, Sampling, UnreadableText
 from rrm.engines.scripted import ScriptedEngine
 from rrm.productivity import Gain, Productivity
-from rrm.stopping import AT_ONCE, Policy, Rule, load_stopper
+from rrm.stopping import AT_ONCE, Curve, Policy, Rule, Stage, Stopper
+from rrm.style import Rendered
 from rrm.types import Certificate, Checkpoint, Pair, StopReason, Unscored, Verdict
 from tests.helpers.judging import (
     LONG,
@@ -186,6 +191,83 @@ def test_an_audit_that_has_no_time_costs_nobody_a_verdict() -> None:
     assert found.usage.thinking_tokens == 32
     assert judge.auditor is not None
     assert judge.auditor.audited == 0
+
+
+COOL = Sampling()
+
+
+def apart(margin: float) -> Stopper:
+    """As `at`, with a curve of its own for every place."""
+    plain = at(margin)
+    curves = [Curve(intercept=0.1 * n, slope=1.0) for n in range(4)]
+    first, lead, both, votes = (
+        Stage(thinking_tokens=0, agree=curve, differ=curve) for curve in curves
+    )
+    stages = {"stages": (first,), "lead": lead, "both": both, "votes": votes}
+    return plain.model_copy(update=stages)
+
+
+def test_a_revoked_judge_is_calibrated_with_a_budget_as_without() -> None:
+    def judge() -> PairwiseJudge:
+        made = scripted(prefers_good(0.1), [LONG], apart(1.5))
+        watch = Auditor(Expected(apart=0.05, spent=0.5), delta=0.1)
+        watch.revoked = "pairs are not what they were"
+        return PairwiseJudge(made.engine, made.style, made.stopper, made.ladder, 0.0, watch)
+
+    free = verdict(judge())
+    paid = asyncio.run(judge().judge(PAIR, budget=Budget(1000, 1)))
+    assert isinstance(paid, Verdict)
+    assert paid.probability == free.probability
+    assert paid.probability == pytest.approx(apart(1.5).both.probability(free.margin, True))
+    assert free.judge.stopper == paid.judge.stopper == "by hand"
+    assert not any("not calibrated" in note for note in (*free.judge.notes, *paid.judge.notes))
+
+
+def test_both_chains_cut_at_the_limit_have_the_curve_of_both() -> None:
+    made = apart(99.0)
+    found = verdict(scripted(prefers_good(0.1), ["x" * 90], made), asked=Asked("full", 80))
+    assert (found.reason, found.path[-1].at) == (StopReason.BUDGET, 4)
+    assert found.probability == pytest.approx(made.both.probability(found.margin, True))
+    assert found.probability != pytest.approx(made.stages[0].probability(found.margin, True))
+
+
+def test_a_piece_of_thought_says_which_vote_it_is_of() -> None:
+    told: list[object] = []
+    judge = voting(prefers_good(0.1), ["x" * 12 + "</think>"])
+    asyncio.run(judge.judge(PAIR, watch=told.append))
+    pieces = [one for one in told if isinstance(one, ChainText)]
+    assert {one.vote for one in pieces} == {0, 1}
+    for vote, order in itertools.product((0, 1), ("ab", "ba")):
+        mine = [one.text for one in pieces if (one.vote, one.order) == (vote, order)]
+        assert "".join(mine) == "x" * 12 + "</think>"
+
+
+def test_usage_tells_tokens_read_from_tokens_generated() -> None:
+    found = verdict(scripted(prefers_good(0.1), [LONG], at(1.5)))
+    usage = found.usage
+    assert usage.generated_tokens == usage.thinking_tokens == 32
+    assert usage.read_tokens == usage.prompt_tokens + usage.probe_tokens
+    assert found.version == 2
+    texts = ["hm</think> \\boxed{Assistant 1}", "hm</think> \\boxed{Assistant 2}"]
+    written = verdict(scripted(unreadable, texts)).usage
+    assert written.generated_tokens == sum(map(len, texts)) == written.thinking_tokens
+
+
+def test_a_long_question_is_prepared_beside_the_event_loop() -> None:
+    threads: list[str] = []
+
+    class Telling(ScriptedEngine):
+        def start(self, rendered: Rendered, sampling: Sampling = COOL) -> Chain:
+            threads.append(threading.current_thread().name)
+            return super().start(rendered, sampling)
+
+    judge = PairwiseJudge(Telling([LONG], prefers_good(0.1)), rrm.STYLE, ladder=(8,))
+    verdict(judge)
+    assert set(threads) == {threading.current_thread().name}
+    threads.clear()
+    long = PAIR.model_copy(update={"prompt": "Which? " * 2000})
+    verdict(judge, long)
+    assert threading.current_thread().name not in threads
 
 
 def test_pairs_are_drawn_for_audit_by_their_texts() -> None:
@@ -404,7 +486,7 @@ def test_swapping_a_pair_mirrors_its_verdict(
 
 
 def nano_judge(nano: Engine, style: LabelStyle | ScoreStyle) -> PairwiseJudge:
-    stopper = load_stopper(STOPPER, style.name, style.prompt_hash)
+    stopper = load_calibration(CALIBRATION, style.name, style.prompt_hash)
     assert stopper is not None, "stopper.json does not fit the prompts: calibrate nano again"
     return PairwiseJudge(nano, style, stopper, nano.card.ladder)
 

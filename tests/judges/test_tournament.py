@@ -12,12 +12,12 @@ from scipy.optimize import minimize
 
 from judges import rrm
 from judges.asked import Asked
-from judges.nano import STOPPER
+from judges.nano import CALIBRATION
 from judges.pairwise import PairwiseJudge
 from judges.tournament import PRIOR, bradley_terry, rank, ring_and_chords
+from rrm.artifact import load_calibration
 from rrm.engine import Engine, EngineError
 from rrm.engines.scripted import ScriptedEngine
-from rrm.stopping import load_stopper
 
 
 @given(st.integers(2, 40))
@@ -52,7 +52,7 @@ def test_strengths_are_the_maximum_of_the_likelihood(probabilities: list[float])
 
 
 def nano_judge(nano: Engine) -> PairwiseJudge:
-    stopper = load_stopper(STOPPER, "rrm", rrm.STYLE.prompt_hash)
+    stopper = load_calibration(CALIBRATION, "rrm", rrm.STYLE.prompt_hash)
     return PairwiseJudge(nano, rrm.STYLE, stopper, nano.card.ladder)
 
 

@@ -1,23 +1,10 @@
 """A stopper's curves, rules and prices, and its bond to prompt and weights."""
 
-import math
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.stopping import (
-    STOPPER_FILE,
-    Curve,
-    Policy,
-    Rule,
-    Stage,
-    Stopper,
-    Stoppers,
-    load_stopper,
-    uncalibrated,
-)
+from rrm.stopping import Curve, Policy, Rule, Stage, Stopper, uncalibrated
 from rrm.types import Certificate
 
 SLOPES = st.floats(0.0, 20.0)
@@ -110,17 +97,3 @@ def test_without_a_certificate_no_price_has_one() -> None:
     assert bare.policy is None
     assert bare.at_price(0.1).policy == bare.policies[0]
     assert bare.at_price(0.1).certificate is None
-
-
-def test_infinite_thresholds_survive_the_file_and_another_prompt_gets_none(tmp_path: Path) -> None:
-    file = tmp_path / STOPPER_FILE
-    kept = Stoppers(model_digest="m", stoppers={"rrm": stopper()}, prompt_hashes={"rrm": "h"})
-    file.write_text(kept.model_dump_json())
-    assert load_stopper(file, "rrm", "h") == stopper()
-    assert load_stopper(file, "rrm", "h", "m") == stopper()
-    assert load_stopper(file, "rrm", "h", "other weights") is None
-    assert load_stopper(file, "rrm", "changed") is None
-    assert load_stopper(file, "grm", "h") is None
-    assert load_stopper(tmp_path / "elsewhere", "rrm", "h") is None
-    assert stopper().ladder == (8,)
-    assert math.isinf(stopper().policies[0].rules[0].differ)

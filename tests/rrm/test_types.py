@@ -94,3 +94,59 @@ def test_a_conversation_becomes_one_text_that_says_who_speaks() -> None:
 def test_usage_adds_up() -> None:
     both = Usage(prompt_tokens=1, seconds=0.5).plus(Usage(prompt_tokens=2, probe_tokens=3))
     assert both == Usage(prompt_tokens=3, probe_tokens=3, seconds=0.5)
+
+
+OLD = {
+    "kind": "verdict",
+    "preferred": "a",
+    "probability": 0.9,
+    "margin": 2.0,
+    "agree": True,
+    "reason": "margin",
+    "path": [
+        {
+            "at": 0,
+            "thinking_tokens": 0,
+            "margin": 2.0,
+            "margins": [1.0, 3.0],
+            "probability": 0.9,
+            "agree": True,
+            "mass": 0.9,
+        }
+    ],
+    "orders": [],
+    "scores": None,
+    "usage": {"prompt_tokens": 20, "thinking_tokens": 0, "probe_tokens": 8, "seconds": 0.1},
+    "judge": {
+        "model": "nano",
+        "style": "rrm",
+        "prompt_hash": "h",
+        "effort": "adaptive",
+        "stopper": "by hand",
+    },
+}
+
+
+def test_an_outcome_of_schema_1_is_read() -> None:
+    found = Verdict.model_validate(OLD)
+    assert (found.version, found.usage.read_tokens) == (1, 0)
+    assert found.path[0].margins == (1.0, 3.0)
+
+
+def test_fields_of_a_later_schema_are_ignored_by_readers() -> None:
+    later = {**OLD, "version": 3, "searches": [1], "usage": {**OLD["usage"], "searches": 1}}  # type: ignore[dict-item]
+    found = Verdict.model_validate(later)
+    assert found.version == 3
+    assert "searches" not in found.model_dump()
+    with pytest.raises(ValidationError):
+        Pair.model_validate({"prompt": "?", "response_a": "x", "response_b": "y", "typo": 1})
+
+
+def test_an_order_that_was_not_read_is_null_and_mirrors() -> None:
+    point = {**OLD["path"][0], "margins": [1.0, None], "agree": None}  # type: ignore[index]
+    order = {"order": "ab", "led": True, "margin": None, "thinking_tokens": 0, "forced": True}
+    found = Verdict.model_validate({**OLD, "agree": None, "path": [point], "orders": [order]})
+    turned = found.mirrored()
+    assert turned.path[0].margins == (None, -1.0)
+    assert (turned.orders[0].order, turned.orders[0].margin) == ("ba", None)
+    assert turned.mirrored() == found

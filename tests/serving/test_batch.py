@@ -136,6 +136,23 @@ def test_a_line_that_cannot_be_read_is_set_aside_and_nothing_shrinks(
     assert not (tmp_path / "out.early").exists()
 
 
+def test_a_batch_begun_under_schema_1_goes_on(tmp_path: Path) -> None:
+    source, out = rows(tmp_path / "in.jsonl", 8), tmp_path / "out"
+    run(source, out, Scripted())
+    lines = out.read_text().splitlines()
+    old = []
+    for line in lines[:5]:
+        record = json.loads(line)
+        del record["outcome"]["version"]
+        for name in ("read_tokens", "generated_tokens"):
+            del record["outcome"]["usage"][name]
+        old.append(json.dumps(record))
+    out.write_text("".join(f"{line}\n" for line in old))
+    judge = Scripted()
+    assert run(source, out, judge) == 3
+    assert out.read_text().splitlines() == [*old, *lines[5:]]
+
+
 def test_what_finished_early_is_kept_though_an_earlier_row_is_not(tmp_path: Path) -> None:
     source, out = rows(tmp_path / "in.jsonl"), tmp_path / "out"
     run(source, tmp_path / "whole", Scripted())

@@ -11,8 +11,8 @@ import pytest
 
 from judges.nano import WEIGHTS
 from judges.nano.pairs import write_pairs
+from rrm.artifact import Artifact
 from rrm.calibration import FEWEST
-from rrm.stopping import Stoppers
 from serving.calibrate import TraceLine, read_traces
 from serving.registry import Registry, weights_digest
 from serving.settings import load_settings
@@ -64,19 +64,19 @@ def test_killed_and_started_again_it_ends_with_a_certificate(
     assert len(read_traces(traces)) == N
     assert {line.trace.group for line in lines if line.trace} >= {"1-3", "4-20"}
 
-    made = Stoppers.model_validate_json(out.read_text())
+    made = Artifact.read(out)
     assert made.model_digest == weights_digest(str(WEIGHTS))
-    assert made.stoppers["rrm"].look_tokens == 8
+    assert made.styles["rrm"].calibration.look_tokens == 8
     shown = Path(f"{traces}.html").read_text()
     assert shown.count("<svg") == 2
     assert "Certified: stopping early loses at most 0.2" in shown
-    certificate = made.stoppers["rrm"].certificate
+    certificate = made.styles["rrm"].calibration.certificate
     assert certificate is not None
     assert (certificate.epsilon, certificate.n) == (0.2, N // 2)
 
     registry = Registry(load_settings(stopper=out))
     try:
-        assert registry.pairwise("rrm").stopper == made.stoppers["rrm"]
+        assert registry.pairwise("rrm").stopper == made.styles["rrm"].calibration
         assert registry.pairwise("rm-r1").stopper is None
     finally:
         registry.close()
@@ -85,7 +85,7 @@ def test_killed_and_started_again_it_ends_with_a_certificate(
     strict = closecall(*words[:-1], "0.01")
     assert strict.returncode == 3
     assert "598 are needed" in " ".join(strict.stdout.split())
-    assert Stoppers.model_validate_json(out.read_text()).stoppers["rrm"].chosen is None
+    assert Artifact.read(out).styles["rrm"].calibration.chosen is None
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def test_few_labels_tell_whether_thought_helps_and_none_is_refused(tmp_path: Pat
     said = " ".join(done.stdout.split())
     assert "right 0." in said
     assert "too few for thresholds: 16 labels cannot prove a loss of at most 0.01" in said
-    found = Stoppers.model_validate_json(out.read_text()).stoppers["rrm"]
+    found = Artifact.read(out).styles["rrm"].calibration
     assert (found.policy, found.certificate) == (None, None)
     assert found.productivity is not None
     assert found.productivity.n == 16
@@ -120,7 +120,7 @@ def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
     traces = tmp_path / "traces"
     done = closecall("calibrate", "--data", str(data), "--out", str(out), "--traces", str(traces))
     assert done.returncode == 2
-    assert "is no stopper file" in " ".join(done.stderr.split())
+    assert "is no calibration file" in " ".join(done.stderr.split())
     assert out.read_text() == "mine"
     assert not traces.exists()
 

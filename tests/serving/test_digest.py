@@ -7,7 +7,7 @@ import pytest
 
 from judges.nano import WEIGHTS
 from judges.rrm import STYLE
-from rrm.stopping import STOPPER_FILE, Stoppers
+from rrm.artifact import CALIBRATION_FILE, STOPPER_FILE, Artifact
 from serving import digest
 from serving.digest import digest_of, digest_of_sizes
 from serving.registry import Registry
@@ -81,13 +81,14 @@ def test_thresholds_bound_by_sizes_are_refused_with_what_to_do(
     folder.mkdir()
     for file in WEIGHTS.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
-    kept = Stoppers.model_validate_json((WEIGHTS / STOPPER_FILE).read_text())
+    file = folder / CALIBRATION_FILE
+    kept = Artifact.read(file)
     sizes = digest_of_sizes(folder)
     old = kept.model_copy(update={"model_digest": sizes})
-    (folder / STOPPER_FILE).write_text(old.model_dump_json())
+    file.write_text(old.model_dump_json())
     registry = Registry(Settings(model=str(folder)))
     with pytest.raises(SettingsError, match="closecall calibrate --data"):
         registry.stopper(STYLE)
-    (folder / STOPPER_FILE).write_text(kept.model_dump_json())
+    file.write_text(kept.model_dump_json())
     assert registry.stopper(STYLE) is not None
     registry.close()

@@ -1,16 +1,17 @@
 """A replica's own part, without Ray around it: the budget that its pairs share."""
 
 import asyncio
+import json
 import math
 import time
 from pathlib import Path
 
 import pytest
 
-from judges.nano import STOPPER, data
+from judges.nano import CALIBRATION, data
 from judges.nano.pairs import pair_of
+from rrm.artifact import Artifact
 from rrm.audit import Expected
-from rrm.stopping import Stoppers
 from rrm.types import StopReason, Verdict
 from serving.replica import Judge
 from serving.settings import load_settings
@@ -54,12 +55,13 @@ def test_pairs_share_what_each_brings_along(replica: Judge) -> None:
 @pytest.mark.slow
 def test_drift_revokes_the_certificate_of_a_running_replica(tmp_path: Path) -> None:
     """Its stopper promises less thought than the pairs that come need."""
-    kept = Stoppers.model_validate_json(STOPPER.read_text(encoding="utf-8"))
-    strict = kept.stoppers["rrm"].model_copy(update={"expected": Expected(apart=0.3, spent=0.02)})
-    file = tmp_path / "stopper.json"
-    stoppers = {**kept.stoppers, "rrm": strict}
-    file.write_text(kept.model_copy(update={"stoppers": stoppers}).model_dump_json())
-    replica = Judge(load_settings(stopper=file, audit_share=1.0, style="rrm"))
+    kept = Artifact.read(CALIBRATION)
+    bound = kept.styles["rrm"]
+    expected = Expected(apart=0.3, spent=0.02)
+    strict = bound.calibration.model_copy(update={"expected": expected})
+    file = tmp_path / "calibration.json"
+    file.write_text(json.dumps(kept.plus("rrm", bound.prompt_hash, strict).as_json()))
+    replica = Judge(load_settings(calibration=file, audit_share=1.0, style="rrm"))
 
     async def ask(n: int, seed: int) -> list[Verdict]:
         requests = [asking(one) for one in examples(n, seed=seed)]

@@ -68,3 +68,12 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     broken.write_text("a = = 1")
     with pytest.raises(SettingsError):
         load_settings(broken)
+
+
+def test_the_old_name_of_a_calibration_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOSECALL_STOPPER", "old.json")
+    assert load_settings().thresholds == Path("old.json")
+    with pytest.raises(SettingsError, match="stopper is the old name of calibration"):
+        load_settings(calibration=Path("new.json"))
+    monkeypatch.delenv("CLOSECALL_STOPPER")
+    assert load_settings(calibration=Path("new.json")).thresholds == Path("new.json")

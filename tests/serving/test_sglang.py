@@ -9,11 +9,11 @@ import psutil
 import pytest
 
 from judges import rrm
-from judges.nano import STOPPER, data
+from judges.nano import CALIBRATION, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
+from rrm.artifact import load_calibration
 from rrm.engine import Engine
-from rrm.stopping import load_stopper
 from rrm.types import Verdict
 from serving.process import ServiceProcess
 from serving.testing.load import callers
@@ -45,7 +45,7 @@ def test_the_service_gives_the_verdicts_of_the_reference_engine(
     on_sglang: ServiceProcess, nano: Engine
 ) -> None:
     style = rrm.STYLE
-    stopper = load_stopper(STOPPER, style.name, style.prompt_hash)
+    stopper = load_calibration(CALIBRATION, style.name, style.prompt_hash)
     reference = PairwiseJudge(nano, style, stopper, nano.card.ladder)
     rng = random.Random(14)
     for _ in range(12):
