@@ -28,6 +28,7 @@ from judges.nano import data
 from judges.nano.pairs import pair_of
 from serving import deploy
 from serving.process import ServiceProcess, free_port
+from serving.ray_security import require_token
 
 SAME: dict[str, Any] = {"prompt": "?", "response_a": "x", "response_b": "y", "effort": "none"}
 MOST_OVERHEAD = 5.0
@@ -68,6 +69,7 @@ def side_by_side(n: int, folder: Path) -> dict[str, list[float]]:
     port = free_port()
     for name, value in deploy.RAY.items():  # Ray alike for both
         os.environ.setdefault(name, value)
+    require_token()
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         serve.start(http_options={"port": port})

@@ -15,10 +15,10 @@ from typing import Literal
 from pydantic import Field
 
 from rrm.chain import ORDERS, ChainPair, Order
-from rrm.decision.votes import Ballot
 from rrm.engine import Engine
 from rrm.style import Style
 from rrm.types import At, Frozen, Pair
+from rrm.votes import Ballot
 
 VOTE_TEMPERATURE = 0.7
 """of chains after the first, which would say the same again if nothing were drawn"""

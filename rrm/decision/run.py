@@ -10,9 +10,9 @@ from rrm.allocation.account import Account
 from rrm.allocation.meter import Work
 from rrm.chain import ORDERS, ChainPair, ChainText, Order, PairReading, Thought
 from rrm.decision.state import READABLE_MASS, ChainKey, ChainState, Place, Readout, State
-from rrm.decision.votes import Ballot
 from rrm.parse import Reading
 from rrm.types import At, StopReason, Usage
+from rrm.votes import Ballot
 
 Start = Callable[[int], Awaitable[ChainPair]]
 """vote to fresh chains"""
