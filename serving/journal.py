@@ -70,17 +70,19 @@ class Journal(Generic[L]):
         self._untold: dict[int, L] = {}
         """finished rows behind one that is not"""
         self._told = 0
+        torn: list[bytes] = []
         for number, raw in enumerate(_whole_lines(file)):
             line = _read(kind, raw)
             if number >= len(keys) or (line is not None and line.key != keys[number]):
                 raise SettingsError(f"line {number + 1} of {out} is not of this run")
             if line is None:
                 self.unreadable.add(number)
-                self._put_aside(raw)
+                torn.append(raw)
             else:
                 self._untold[number] = line
                 known(line)
             self.written += 1
+        self._put_aside(torn)
         self._early = self._beside.open("a+b")
         for raw in _whole_lines(self._early):
             line = _read(kind, raw)
@@ -118,12 +120,14 @@ class Journal(Generic[L]):
             self._told += 1
             self._tell(line)
 
-    def _put_aside(self, raw: bytes) -> None:
-        """Keep an unreadable line, once."""
+    def _put_aside(self, torn: Sequence[bytes]) -> None:
+        """Keep unreadable lines, each once."""
+        if not torn:
+            return
         with self.aside.open("a+b") as file:
             file.seek(0)
-            if raw not in file.readlines():
-                file.write(raw)
+            known = set(file)
+            file.writelines(raw for raw in torn if raw not in known)
 
     def _repair(self) -> None:
         """Replace OUT by itself with every unreadable line done again."""

@@ -1,10 +1,15 @@
 """The command line: once as a person runs it, else within this process."""
 
+import gzip
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from rrm.types import Verdict
+from tests.golden.kept import HERE
 from tests.helpers.commands import closecall
 
 ASK = ("--prompt", "What is 345 + 278?", "--a", "The answer is 623.", "--b", "It comes to 626.")
@@ -46,3 +51,14 @@ def test_what_cannot_be_judged_is_said_with_exit_2() -> None:
         assert done.returncode == 2, done.stdout
         assert said in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--calibration", "--stopper"])
+def test_a_calibration_is_named_by_its_flag_or_the_old_one(flag: str, tmp_path: Path) -> None:
+    """A file of version 1, as another place may still have it."""
+    old = tmp_path / "stopper.json"
+    old.write_bytes(gzip.decompress((HERE / "stopper.v1.json.gz").read_bytes()))
+    done = closecall("judge", *ASK, flag, str(old), "--json")
+    found = Verdict.model_validate(json.loads(done.stdout))
+    assert found.judge.certificate is not None
+    assert found.judge.stopper.startswith("8000 pairs")
