@@ -1,8 +1,8 @@
 """Ray lets in only who holds this service's token, whatever the environment says.
 
 Ray's own sockets (its control store, raylets, workers, Serve's replicas) listen on every interface,
-and whoever may speak to them can run any command. Token mode is enforced on all of them from Ray
-2.59 on.
+and whoever may speak to them can run any command. Ray 2.59 and later ask for a token unless the
+environment says otherwise; here it does not.
 """
 
 from __future__ import annotations
