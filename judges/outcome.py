@@ -31,7 +31,7 @@ LATE = (StopReason.DEADLINE, StopReason.SPENT)
 
 
 @dataclass(frozen=True)
-class Telling:
+class OutcomeBuilder:
     """All that an outcome tells beside the decision. calibration: None leaves the model's word."""
 
     asked: Asked
@@ -41,7 +41,7 @@ class Telling:
     judge: Provenance
     calibration: Stopper | None
 
-    def outcome(self, decision: Decision) -> Verdict | Unscored:
+    def build(self, decision: Decision) -> Verdict | Unscored:
         """A failed judge is never a score."""
         last = decision.last
         if decision.reason is StopReason.SPENT and (last is None or last.reading is None):

@@ -6,10 +6,10 @@ import asyncio
 import time
 
 from judges.asked import AT_ONCE, LADDER, Asked, Watch
-from judges.outcome import SPENT, Telling, checkpoint
+from judges.outcome import SPENT, OutcomeBuilder, checkpoint
 from judges.written import agree
 from rrm.allocation.account import Unlimited
-from rrm.allocation.budget import Budget, Share
+from rrm.allocation.budget import Budget, PairAccount
 from rrm.audit import Auditor
 from rrm.chain import ORDERS, ChainPair, Order, prepared
 from rrm.decision.driver import Decision, decide
@@ -87,7 +87,7 @@ class PairwiseJudge:
         if budget is not None:
             known = None if self.revoked else self.stopper
             share = budget.begin(known, pair.digest, chains.prompt_tokens)
-        call = _Call(self, pair, asked, chains, watch, share, began)
+        call = _Judging(self, pair, asked, chains, watch, share, began)
         try:
             return await call.judge()
         finally:
@@ -117,7 +117,7 @@ class PairwiseJudge:
         return self.auditor.draws(pair.digest)
 
     def provenance(
-        self, asked: Asked, defanged: tuple[str, ...] = (), share: Share | None = None
+        self, asked: Asked, defanged: tuple[str, ...] = (), share: PairAccount | None = None
     ) -> Provenance:
         """share: of a budget, whose price of thought then is the one that decides."""
         following = share.stopper if share else self.stopper
@@ -170,7 +170,7 @@ class PairwiseJudge:
         )
 
 
-class _Call:
+class _Judging:
     """One judgement: how effort, limits, audits and budgets become a plan, a policy, an account."""
 
     def __init__(
@@ -180,7 +180,7 @@ class _Call:
         asked: Asked,
         chains: ChainPair,
         watch: Watch | None,
-        share: Share | None,
+        share: PairAccount | None,
         began: float,
     ) -> None:
         self.owner, self.pair, self.asked, self.share = judge, pair, asked, share
@@ -195,18 +195,20 @@ class _Call:
         none = asked.effort == "none"
         rungs = [rung for rung in judge.ladder if rung < limit] + [limit]
         self.rungs = (0,) if none else tuple(rungs)
-        self.run = JudgeRun(chains, self._more, rungs, self._worth, watch, no_thought=none)
+        self.run = JudgeRun(chains, self._more, rungs, self._marginal_value, watch, no_thought=none)
 
     async def judge(self) -> Verdict | Unscored:
         account = self.share.account if self.share else Unlimited()
         try:
             async with asyncio.timeout(self._seconds):
-                decided = await decide(self.run, self._plan(), self._policy(), account, self._saw)
+                decided = await decide(
+                    self.run, self._plan(), self._policy(), account, self._observe
+                )
         except EngineError as failure:
-            return self._telling().unscored("engine_error", str(failure))
+            return self._builder().unscored("engine_error", str(failure))
         except TimeoutError:
             return self._out_of_time()
-        return self._telling().outcome(decided)
+        return self._builder().build(decided)
 
     # -- how it is made ---------------------------------------------------------------------------
 
@@ -248,7 +250,7 @@ class _Call:
             return None
         if not self.owner.audits(self.pair, self.asked):
             return None
-        return Audited(self._thresholds(self.rules), self._tell_auditor)
+        return Audited(self._thresholds(self.rules), self._report_audit)
 
     async def _more(self, vote: int) -> ChainPair:
         """Another pair of chains: a vote, or the thought of an endpoint that replied without."""
@@ -262,7 +264,7 @@ class _Call:
 
         return await prepared((prompt_text(self.pair.prompt), *self.pair.responses), made)
 
-    def _worth(self, readout: Readout) -> float:
+    def _marginal_value(self, readout: Readout) -> float:
         """What a token more is worth to a pair that stands so."""
         stopper, reading = self.following, readout.reading
         if stopper is None or reading is None:
@@ -278,44 +280,46 @@ class _Call:
 
     # -- what is told -----------------------------------------------------------------------------
 
-    def _saw(self, readout: Readout) -> None:
+    def _observe(self, readout: Readout) -> None:
         if self.audit is not None:
             self.audit.observe(readout)
         if self.watch is not None and readout.reading is not None:
             self.watch(checkpoint(self.owner.stopper, readout))
 
-    def _tell_auditor(self, early: Readout, reason: StopReason, whole: Readout) -> None:
+    def _report_audit(self, early: Readout, reason: StopReason, whole: Readout) -> None:
         auditor, first, last = self.owner.auditor, early.reading, whole.reading
         if auditor is None or first is None or last is None:
             return
         apart = first.margin * last.margin <= 0 or reason is StopReason.CLOSE
         auditor.saw(apart, early.tokens / max(1, whole.tokens), self.pair.digest)
 
-    def _telling(self) -> Telling:
+    def _builder(self) -> OutcomeBuilder:
         usage = self.run.usage.model_copy(update={"seconds": time.monotonic() - self.began})
         judge = self.owner.provenance(self.asked, self.run.chains.defanged, self.share)
         if self.audit is not None and self.audit.early is not None:
             said = f"audited: it would have stopped after {self.audit.early[0].tokens} tokens"
             judge = judge.model_copy(update={"notes": (*judge.notes, said)})
-        return Telling(self.asked, self.run.chains, self.run.path, usage, judge, self.owner.stopper)
+        return OutcomeBuilder(
+            self.asked, self.run.chains, self.run.path, usage, judge, self.owner.stopper
+        )
 
     def _out_of_time(self) -> Verdict | Unscored:
         """What the last readout said, if there was a readable one.
 
         An audited pair that had no time for it stops where it would have without the audit.
         """
-        telling = self._telling()
+        builder = self._builder()
         if self.audit is not None and self.audit.early is not None:
             early, reason = self.audit.early
-            return telling.outcome(Decision(reason, early))
+            return builder.build(Decision(reason, early))
         left = self.share.budget.seconds_left if self.share else None
         spent = left is not None and (left <= 0 or self.asked.seconds is None)
         last = self.run.path[-1] if self.run.path else None
         if last is not None and last.readable:
             reason = StopReason.SPENT if spent else StopReason.DEADLINE
-            return telling.outcome(Decision(reason, last))
+            return builder.build(Decision(reason, last))
         if spent:
-            return telling.unscored("budget", SPENT)
-        return telling.unscored(
+            return builder.unscored("budget", SPENT)
+        return builder.unscored(
             "deadline", f"no readable checkpoint within {self.asked.seconds:g} s; allow more time"
         )

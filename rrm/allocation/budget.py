@@ -61,7 +61,7 @@ class Budget:
         self.begun = 0
         self.ended = 0
         self._began: float | None = None
-        self._open: set[Share] = set()
+        self._open: set[PairAccount] = set()
         self._unthought: deque[float] = deque(maxlen=HORIZON)
         """what the latest pairs cost without any thought"""
 
@@ -86,7 +86,7 @@ class Budget:
             self._began = self._clock()
         return self.seconds - (self._clock() - self._began)
 
-    def begin(self, stopper: Stopper | None, pair: str, prompts: tuple[int, int]) -> Share:
+    def begin(self, stopper: Stopper | None, pair: str, prompts: tuple[int, int]) -> PairAccount:
         """The share of the next pair. stopper: of its judge; pair: digest; prompts: tokens.
 
         Whoever begins one ends it.
@@ -98,7 +98,7 @@ class Budget:
         self._open.add(share)
         return share
 
-    def end(self, share: Share) -> None:
+    def end(self, share: PairAccount) -> None:
         """Take what is left of a share back, and learn from what it cost."""
         self._open.discard(share)
         self.ended += 1
@@ -136,7 +136,7 @@ class Budget:
 
     def _choose(
         self, stopper: Stopper | None, target: float | None, pair: str, prompts: tuple[int, int]
-    ) -> Share:
+    ) -> PairAccount:
         """The policy whose pairs cost `target`, or one of the two nearest, drawn by the digest."""
         if target is None or (stopper is not None and not stopper.thinks):
             return self._share(stopper, 0.0)
@@ -149,8 +149,10 @@ class Budget:
         following = _following(stopper, options[chosen][0])
         return self._share(following, plans[chosen] * self.controller.bias)
 
-    def _share(self, stopper: Stopper | None, planned: float, most: float | None = None) -> Share:
-        return Share(self, self.ledger.open(), stopper, planned, most, self.controller.bias)
+    def _share(
+        self, stopper: Stopper | None, planned: float, most: float | None = None
+    ) -> PairAccount:
+        return PairAccount(self, self.ledger.open(), stopper, planned, most, self.controller.bias)
 
     def _plan(self, tokens: float, probes: float, prompts: tuple[int, int]) -> float:
         """What a pair costs that thinks for so many tokens and is probed so often after.
@@ -173,7 +175,7 @@ class Budget:
 
 
 @dataclass(eq=False)
-class Share:
+class PairAccount:
     """What one pair of a budget follows and pays from."""
 
     budget: Budget

@@ -96,11 +96,11 @@ class Thresholds:
 class Audited:
     """Thinks whole chains, and notes where `inner` would have stopped. An audit is a policy too.
 
-    tell: given that place, its reason, and the readout of both whole chains.
+    report: given that place, its reason, and the readout of both whole chains.
     """
 
     inner: Thresholds
-    tell: Callable[[Readout, StopReason, Readout], None]
+    report: Callable[[Readout, StopReason, Readout], None]
     early: tuple[Readout, StopReason] | None = field(default=None, init=False)
 
     def reads(self, place: Place) -> bool:
@@ -119,7 +119,7 @@ class Audited:
         """Tell the monitor, once both chains are whole and before they are put to the vote."""
         if readout.place == "both" and readout.readable:
             early, reason = self.early or (readout, StopReason.ENDED)
-            self.tell(early, reason, readout)
+            self.report(early, reason, readout)
 
 
 @dataclass(frozen=True)

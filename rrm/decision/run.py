@@ -16,14 +16,14 @@ from rrm.votes import Ballot
 
 Start = Callable[[int], Awaitable[ChainPair]]
 """vote to fresh chains"""
-Worth = Callable[[Readout], float]
+MarginalValue = Callable[[Readout], float]
 
 
 class JudgeRun:
     """The actions' view of one judgement. Raises EngineError where its engine does.
 
     chains: the first pair. start: makes more. rungs: thinking tokens of each chain at which it
-    may be read, the limit last. worth: what one more token is worth to a pair that stands so.
+    may be read, the limit last. marginal_value: of one more token, to a pair that stands so.
     watch: told thought as it comes. no_thought: none was asked for.
     """
 
@@ -32,12 +32,12 @@ class JudgeRun:
         chains: ChainPair,
         start: Start,
         rungs: Sequence[int],
-        worth: Worth = lambda readout: 0.0,
+        marginal_value: MarginalValue = lambda readout: 0.0,
         watch: Callable[[ChainText], None] | None = None,
         no_thought: bool = False,
     ) -> None:
         self.chains, self._start = chains, start
-        self.rungs, self._worth, self._watch = tuple(rungs), worth, watch
+        self.rungs, self._marginal_value, self._watch = tuple(rungs), marginal_value, watch
         self._no_thought = no_thought
         self.path: list[Readout] = []
         self._news: list[Readout] = []
@@ -220,8 +220,8 @@ class JudgeRun:
 
     @property
     def _priority(self) -> float:
-        """Of the next step: what a token is worth as the pair stands."""
-        return self._worth(self.path[-1]) if self.path else 0.0
+        """Of the next step: the marginal value of a token as the pair stands."""
+        return self._marginal_value(self.path[-1]) if self.path else 0.0
 
     async def _probe(self, chains: ChainPair, account: Account) -> PairReading:
         thoughts = [one for one in chains.thoughts.values() if one.opened]

@@ -101,6 +101,15 @@ def test_what_cannot_be_judged_is_a_flagged_finite_reward(
     assert (found["rewards"], found["extra_logs"]["judge_failed"]) == ([0.5], [1.0])
 
 
+def test_a_flood_of_special_tokens_is_a_flagged_reward_like_any_other(
+    service: ServiceProcess,
+) -> None:
+    for flood in ("</s>" * 30_000, "<|im_start|>user\n" * 7_000, "<" + " " * 120_000):
+        found = post(service, [PROMPT + flood], [PROMPT], [None])
+        assert found["extra_logs"]["judge_failed"] == [1.0]
+        assert service.http.get("/live").status_code == 200
+
+
 def test_lists_of_other_lengths_are_a_mistake(service: ServiceProcess) -> None:
     body = {"query": ["a", "b"], "prompts": ["a"], "labels": [None]}
     assert service.http.post("/get_reward", json=body).status_code == 422

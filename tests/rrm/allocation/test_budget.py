@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from judges.nano import WEIGHTS
 from rrm.allocation.account import AllOf, Capped, Metered, Unlimited
-from rrm.allocation.budget import Budget, Share
+from rrm.allocation.budget import Budget, PairAccount
 from rrm.allocation.controller import HORIZON
 from rrm.allocation.ledger import Ledger
 from rrm.allocation.meter import Compute, Tokens, Work, amount
@@ -25,7 +25,7 @@ from tests.helpers.traces import BOND, LADDER, simulated
 DIGEST = "0" * 64
 
 
-def begin(budget: Budget, stopper: Stopper | None = None, pair: str = DIGEST) -> Share:
+def begin(budget: Budget, stopper: Stopper | None = None, pair: str = DIGEST) -> PairAccount:
     return budget.begin(stopper, pair, (10, 10))
 
 
@@ -141,7 +141,7 @@ def test_accounts_compose_and_a_step_that_fails_costs_what_it_reserved() -> None
 
 
 def spend(
-    budget: Budget, stopper: Stopper, costs: Callable[[Share, int], float], pairs: int
+    budget: Budget, stopper: Stopper, costs: Callable[[PairAccount, int], float], pairs: int
 ) -> float:
     """Every pair costs what its policy says on `costs`; one after the other."""
     rng = random.Random(5)
@@ -162,7 +162,7 @@ def test_the_price_spends_what_there_is(stopper: Stopper, part: float, harder: f
     whole = float(table.tokens[:, table.both].mean()) * harder
     cache: dict[int | None, list[float]] = {}
 
-    def costs(share: Share, number: int) -> float:
+    def costs(share: PairAccount, number: int) -> float:
         assert share.stopper is not None
         chosen = share.stopper.chosen if len(share.stopper.policies) > 1 else -1
         if chosen == -1:
@@ -222,7 +222,7 @@ def test_a_budget_of_seconds_follows_the_clock(stopper: Stopper) -> None:
     budget = Budget(pairs=400, seconds=100, clock=lambda: now)
     assert budget.seconds_left == 100
 
-    def costs(share: Share, number: int) -> float:
+    def costs(share: PairAccount, number: int) -> float:
         nonlocal now
         assert share.stopper is not None
         policy = share.stopper.policy
