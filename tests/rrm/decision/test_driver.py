@@ -209,17 +209,20 @@ def test_a_policy_takes_either_of_two_actions(choice: int) -> None:
 
 def test_a_deadline_inside_an_action_leaves_the_last_readout_and_pays_what_was_reserved() -> None:
     def stalls(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
-        if len(chain.ids) >= 8:  # no call ends from here on
+        if len(chain.ids) >= 8:  # no call ends from here on, and the time is up
             engine.delay = math.inf
+            limits[0].reschedule(asyncio.get_running_loop().time())
         return prefers_good(0.1)(chain, suffix, labels)
 
+    limits: list[asyncio.Timeout] = []
     engine = Counting(["x" * 90], stalls)
     run = made(engine)
     ledger, account = holding(100)
     rules = Rules(price=0.1, rules=(NEVER, WIDE, WIDE), lead=NEVER)
 
     async def cut_off() -> None:
-        async with asyncio.timeout(0.2):
+        async with asyncio.timeout(None) as limit:
+            limits.append(limit)
             await decide(run, line(run), Thresholds(rules), account, lambda readout: None)
 
     with pytest.raises(TimeoutError):
