@@ -1,8 +1,7 @@
 """The loop's acceptance tests: each is a case that a naive loop gets wrong."""
 
 import asyncio
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -17,7 +16,7 @@ from rrm.decision.plan import Line, Plan
 from rrm.decision.policy import Always, Audited, Policy, Thresholds
 from rrm.decision.run import JudgeRun
 from rrm.decision.state import Readout, State
-from rrm.engine import Chain, EngineError, Growth, Probed, Question
+from rrm.engine import EngineError, Growth, Probed, Question
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
 from rrm.stopping import NEVER, Rule
 from rrm.stopping import Policy as Rules
@@ -208,14 +207,17 @@ def test_a_policy_takes_either_of_two_actions(choice: int) -> None:
 
 
 def test_a_deadline_inside_an_action_leaves_the_last_readout_and_pays_what_was_reserved() -> None:
-    def stalls(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
-        if len(chain.ids) >= 8:  # no call ends from here on, and the time is up
-            engine.delay = math.inf
-            limits[0].reschedule(asyncio.get_running_loop().time())
-        return prefers_good(0.1)(chain, suffix, labels)
+    class Stalling(Counting):
+        """Beyond the first rung no growth ends, and the time is up."""
+
+        async def extend(self, growths: Sequence[Growth]) -> None:
+            if any(len(growth.chain.ids) >= 8 for growth in growths):
+                limits[0].reschedule(asyncio.get_running_loop().time())
+                await asyncio.Event().wait()
+            await super().extend(growths)
 
     limits: list[asyncio.Timeout] = []
-    engine = Counting(["x" * 90], stalls)
+    engine = Stalling(["x" * 90])
     run = made(engine)
     ledger, account = holding(100)
     rules = Rules(price=0.1, rules=(NEVER, WIDE, WIDE), lead=NEVER)
