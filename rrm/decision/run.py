@@ -128,10 +128,7 @@ class JudgeRun:
         thoughts = [chains.thoughts[order] for order in orders]
         for depth in account.instalments(rungs):
             growing = [one for one in thoughts if _room(one, depth)]
-            work = [
-                Work("thought", _room(one, depth), len(one.chain.prompt_ids) + len(one.chain.ids))
-                for one in growing
-            ]
+            work = [_thought(one, _room(one, depth)) for one in growing]
             if not work:
                 continue
             reserved = [*work, *_probes(thoughts, depth)]
@@ -181,10 +178,7 @@ class JudgeRun:
     async def finish(self, tokens: int, account: Account) -> bool:
         """Let both chains write their verdicts out."""
         thoughts = list(self.chains.thoughts.values())
-        work = [
-            Work("thought", tokens, len(one.chain.prompt_ids) + len(one.chain.ids))
-            for one in thoughts
-        ]
+        work = [_thought(one, tokens) for one in thoughts]
         if not await account.reserve(work, self._priority):
             return False
         with _paying(account, thoughts):
@@ -201,7 +195,7 @@ class JudgeRun:
         priority = self._priority if self.path else math.inf
         if not await self.open(self.chains, account, priority):
             return False
-        work = [Work("thought", tokens, len(one.chain.prompt_ids)) for one in thoughts]
+        work = [_thought(one, tokens) for one in thoughts]
         if thinking and not await account.reserve(work, self._priority):
             return False
         if thinking:
@@ -264,6 +258,11 @@ def _state(thought: Thought) -> ChainState:
 def _room(thought: Thought, depth: int) -> int:
     """Tokens that a chain may grow by on its way to `depth`."""
     return 0 if thought.chain.ended else max(0, depth - len(thought.chain.ids))
+
+
+def _thought(thought: Thought, tokens: int) -> Work:
+    """So many more tokens of one chain."""
+    return Work("thought", tokens, len(thought.chain.prompt_ids) + len(thought.chain.ids))
 
 
 def _probes(thoughts: Sequence[Thought], depth: int = 0) -> list[Work]:
