@@ -59,7 +59,7 @@ class Tally:
         self.stages[stage] += 1
         self.thought[stage] += verdict.usage.thinking_tokens
         self.preferred[verdict.preferred] += 1
-        if verdict.orders:
+        if verdict.orders and verdict.agree is not None:
             self.compared += 1
             self.disagreed += not verdict.agree
         if line.label in ("a", "b"):

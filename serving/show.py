@@ -54,7 +54,9 @@ def headline(outcome: Verdict) -> str:
     if outcome.preferred == "tie":
         return "neither response is better"
     orders = "both orders agree" if outcome.agree else "the two orders disagree"
-    if len({order.thinking_tokens > 0 for order in outcome.orders}) == 2:
+    if outcome.agree is None:
+        orders = "read in one order alone"
+    elif len({order.thinking_tokens > 0 for order in outcome.orders}) == 2:
         orders = "settled in one order"
     return (
         f"response {outcome.preferred} is better   probability {outcome.probability:.2f}, "
@@ -87,7 +89,7 @@ def path_table(outcome: Verdict) -> Table:
             str(point.thinking_tokens),
             f"{point.margin:+.2f}",
             f"{point.probability:.2f}",
-            "agree" if point.agree else "disagree",
+            {None: "one read", True: "agree", False: "disagree"}[point.agree],
         )
     return table
 

@@ -1,9 +1,13 @@
 """Outcomes as people read them."""
 
+import io
+
 from rich.console import Console
 
 from rrm.types import Certificate, StopReason
-from serving.show import WHY, verdict_text
+from serving.journal import Line
+from serving.report import Tally
+from serving.show import WHY, headline, print_outcome, verdict_text
 from tests.helpers.judging import LONG, at, prefers_good, scripted, verdict, voting
 
 
@@ -41,3 +45,23 @@ def test_a_certificate_is_shown_where_there_is_one() -> None:
     said = "stopping early loses at most 2 points of accuracy, 90% sure (500 pairs)"
     assert said in shown(proof)
     assert "certified" not in shown(None)
+
+
+def test_an_order_that_was_not_read_is_no_disagreement() -> None:
+    found = verdict(scripted(prefers_good(0.1), [LONG], at(1.5)))
+    alone = found.model_copy(
+        update={
+            "agree": None,
+            "path": tuple(
+                point.model_copy(update={"agree": None, "margins": (point.margin, None)})
+                for point in found.path
+            ),
+        }
+    )
+    assert headline(alone).endswith("read in one order alone")
+    console = Console(width=100, record=True, file=io.StringIO())
+    print_outcome(console, alone)
+    assert "disagree" not in console.export_text()
+    tally = Tally()
+    tally.add(Line(index=0, id=None, key="k", label="a", outcome=alone))
+    assert (tally.compared, tally.disagreed) == (0, 0)
