@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from judges.asked import TIE, Asked
 from judges.written import sides, stated
-from rrm.chain import ORDERS, ChainPair, Order
+from rrm.chain import ORDERS, ChainPair, Order, PairReading
 from rrm.decision.driver import Decision
 from rrm.decision.state import Readout
 from rrm.parse import Reading, Unread
@@ -54,16 +54,14 @@ class OutcomeBuilder:
             if decision.reason is StopReason.SPENT and self.chains.ended:
                 return self.unscored("budget", SPENT)  # for the verdict to be written out
             return self._unreadable(last, decision.reason)
-        return self._read(last, decision.reason)
+        return self._read(last, last.reading, decision.reason)
 
     def unscored(self, reason: UnscoredReason, detail: str) -> Unscored:
         return Unscored(
             version=SCHEMA, reason=reason, detail=detail, usage=self.usage, judge=self.judge
         )
 
-    def _read(self, last: Readout, reason: StopReason) -> Verdict:
-        reading = last.reading
-        assert reading is not None  # noqa: S101 for the type
+    def _read(self, last: Readout, reading: PairReading, reason: StopReason) -> Verdict:
         tie = abs(reading.margin) < TIE or reason is StopReason.CLOSE
         preferred: Side = "tie" if tie else "a" if reading.margin > 0 else "b"
         sure = 0.5 if tie else probability(self.calibration, last)
@@ -111,7 +109,9 @@ class OutcomeBuilder:
             agree=None if len(known) < len(margins) else known[0] * known[1] > 0,
             reason=reason,
             path=tuple(
-                checkpoint(self.calibration, one) for one in self.path if one.reading is not None
+                point
+                for one in self.path
+                if (point := checkpoint(self.calibration, one)) is not None
             ),
             orders=tuple(map(self._order, ORDERS, margins)),
             scores=scores,
@@ -131,10 +131,11 @@ class OutcomeBuilder:
         )
 
 
-def checkpoint(calibration: Stopper | None, readout: Readout) -> Checkpoint:
-    """A readout as it goes over the wire."""
+def checkpoint(calibration: Stopper | None, readout: Readout) -> Checkpoint | None:
+    """A readout as it goes over the wire; None for verdicts that were written out."""
     reading = readout.reading
-    assert reading is not None  # noqa: S101 for the type
+    if reading is None:
+        return None
     return Checkpoint(
         at=readout.at,
         thinking_tokens=readout.tokens,

@@ -193,9 +193,11 @@ class _Judging:
         if asked.max_thinking_tokens is not None:
             limit = min(limit, asked.max_thinking_tokens // 2)
         none = asked.effort == "none"
-        rungs = [rung for rung in judge.ladder if rung < limit] + [limit]
-        self.rungs = (0,) if none else tuple(rungs)
-        self.run = JudgeRun(chains, self._more, rungs, self._marginal_value, watch, no_thought=none)
+        limit = 0 if none else limit
+        self.rungs = (*(rung for rung in judge.ladder if rung < limit), limit)
+        self.run = JudgeRun(
+            chains, self._more, self.rungs, self._marginal_value, watch, no_thought=none
+        )
 
     async def judge(self) -> Verdict | Unscored:
         account = self.share.account if self.share else Unlimited()
@@ -216,7 +218,7 @@ class _Judging:
         asked, judge = self.asked, self.owner
         if not judge.engine.can_probe:
             without, within = asked.effort != "full", asked.effort != "none"
-            return Written(without, within, self.run.rungs[-1])
+            return Written(without, within, self.rungs[-1])
         stepping: tuple[Order, ...] = ()
         if asked.effort == "full" and asked.trace:
             stepping = ORDERS
@@ -283,8 +285,9 @@ class _Judging:
     def _observe(self, readout: Readout) -> None:
         if self.audit is not None:
             self.audit.observe(readout)
-        if self.watch is not None and readout.reading is not None:
-            self.watch(checkpoint(self.owner.stopper, readout))
+        point = checkpoint(self.owner.stopper, readout)
+        if self.watch is not None and point is not None:
+            self.watch(point)
 
     def _report_audit(self, early: Readout, reason: StopReason, whole: Readout) -> None:
         auditor, first, last = self.owner.auditor, early.reading, whole.reading

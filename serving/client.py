@@ -219,7 +219,8 @@ class AsyncClient(_Calls):
 class _Events:
     """Reads server-sent events as they come.
 
-    Lines end at a line feed alone: what else Unicode calls the end of a line may stand in a text.
+    Lines end at a line feed, perhaps behind a carriage return: what else Unicode calls the end of
+    a line may stand in a text.
     """
 
     def __init__(self, watch: Watch) -> None:
@@ -232,7 +233,7 @@ class _Events:
         """The next bytes of the stream."""
         *whole, rest = piece.split(b"\n")
         for line in whole:
-            self._line(b"".join([*self._torn, line]).decode())
+            self._line(b"".join([*self._torn, line]).removesuffix(b"\r").decode())
             self._torn.clear()
         self._torn.append(rest)
 

@@ -82,14 +82,15 @@ class Journal(Generic[L]):
                 self._untold[number] = line
                 known(line)
             self.written += 1
-        self._put_aside(torn)
         self._early = self._beside.open("a+b")
         for raw in _whole_lines(self._early):
             line = _read(kind, raw)
-            ours = line is not None and line.index < len(keys) and line.key == keys[line.index]
-            if line is not None and ours and not self.has(line.index):
+            if line is None:
+                torn.append(raw)
+            elif self._misses(line):
                 known(line)
                 self._waiting[line.index] = self._untold[line.index] = line
+        self._put_aside(torn)
         self._catch_up()
 
     @property
@@ -102,6 +103,11 @@ class Journal(Generic[L]):
         if index in self._waiting:
             return True
         return index < self.written and index not in self.unreadable
+
+    def _misses(self, line: L) -> bool:
+        """Whether this is a row of ours that is not finished."""
+        ours = line.index < len(self._keys) and line.key == self._keys[line.index]
+        return ours and not self.has(line.index)
 
     def add(self, line: L) -> None:
         """Keep a finished row, on disk when this returns."""

@@ -63,7 +63,7 @@ class Grow:
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """Where a readout may be wanted for which this action alone leads there."""
+        """What makes it worth buying: its rung; for the last one, a leading chain's end too."""
         return (self.stage, "lead") if self.last and len(self.orders) == 1 else (self.stage,)
 
     async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
@@ -101,12 +101,11 @@ class Vote:
     """
 
     most: int
-    limit: int
 
     async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
         paid = True
         while paid and run.votes < self.most and not run.ballot.decided:
-            paid = await run.vote(self.limit, account)
+            paid = await run.vote(account)
         run.read_votes()
         return paid
 

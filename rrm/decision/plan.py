@@ -48,7 +48,7 @@ class Line:
             fits = max(chain.tokens for chain in chains) + REPLY_TOKENS <= limit
             written = fits and all(chain.ended for chain in chains)
             return [WriteVerdict(REPLY_TOKENS)] if written else []
-        return [Vote(self.votes, limit)] if self.votes > 1 else []
+        return [Vote(self.votes)] if self.votes > 1 else []
 
     def _rungs(self, state: State) -> list[Action]:
         """Every rung still ahead of the orders that step; the last one of both is `Whole`."""

@@ -66,7 +66,7 @@ class Thresholds:
         reason = None if last is None else self.stops(last)
         if reason is not None:
             return Stop(reason)
-        return next((one for one in actions if self._buys(one, last)), Stop())
+        return next((one for one in actions if self.buys(one, last)), Stop())
 
     def stops(self, readout: Readout) -> StopReason | None:
         """Why thought ends at this readout; None if it goes on."""
@@ -78,7 +78,8 @@ class Thresholds:
             return self.at_prompt if readout.place == 0 else StopReason.MARGIN
         return StopReason.CLOSE if rule.ties(reading.margin, reading.agree) else None
 
-    def _buys(self, action: Action, last: Readout | None) -> bool:
+    def buys(self, action: Action, last: Readout | None) -> bool:
+        """Whether an action is of use after this readout."""
         if isinstance(action, Grow):
             return any(map(self.reads, action.places))
         if isinstance(action, Vote):
@@ -113,7 +114,7 @@ class Audited:
         if not isinstance(choice, Stop) or choice.reason is None:
             return choice
         self.early = self.early or (seen[-1], choice.reason)
-        return next((one for one in actions if self.inner._buys(one, seen[-1])), Stop())
+        return next((one for one in actions if self.inner.buys(one, seen[-1])), Stop())
 
     def observe(self, readout: Readout) -> None:
         """Tell the monitor, once both chains are whole and before they are put to the vote."""

@@ -152,14 +152,13 @@ class JudgeRun:
         reading = await self._probe(self.chains, account)
         self._add("capped" if both else place, reading, _wire(place))
 
-    async def vote(self, limit: int, account: Account) -> bool:
+    async def vote(self, account: Account) -> bool:
         """One more pair of whole chains; False if the account refused a part of it."""
         number = self.votes
         priority = self._priority
         chains = await self._start(number)
-        rungs = [rung for rung in self.rungs if rung < limit] + [limit]
         paid = await self.open(chains, account, priority)
-        paid = paid and await self.grow(chains, rungs, account)
+        paid = paid and await self.grow(chains, self.rungs, account)
         if paid:
             reading = await self._probe(chains, account)
             margins, masses = reading.both

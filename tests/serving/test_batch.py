@@ -136,6 +136,21 @@ def test_a_line_that_cannot_be_read_is_set_aside_and_nothing_shrinks(
     assert not (tmp_path / "out.early").exists()
 
 
+def test_an_early_line_that_cannot_be_read_is_kept_too(tmp_path: Path) -> None:
+    source, out = rows(tmp_path / "in.jsonl", 8), tmp_path / "out"
+    run(source, out, Scripted())
+    whole = out.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    out.write_bytes(b"".join(lines[:2]))
+    torn = lines[4].replace(b'"kind"', b'"k\xffnd"')
+    (tmp_path / "out.early").write_bytes(torn + lines[5])
+    judge = Scripted()
+    run(source, out, judge)
+    assert out.read_bytes() == whole
+    assert "5" not in judge.asked
+    assert (tmp_path / "out.unreadable").read_bytes() == torn
+
+
 def test_a_batch_begun_under_schema_1_goes_on(tmp_path: Path) -> None:
     source, out = rows(tmp_path / "in.jsonl", 8), tmp_path / "out"
     run(source, out, Scripted())

@@ -135,7 +135,9 @@ def test_a_line_separator_in_a_thought_ends_no_line(size: int) -> None:
     event = ThoughtEvent(order="ab", text=text).model_dump_json()
     raw = f"event: thought\ndata: {event}\n\n".encode() * 2
     told: list[Any] = []
-    events = _Events(told.append)
-    for start in range(0, len(raw), size):
-        events.feed(raw[start : start + size])
-    assert [piece.text for piece in told] == [text] * 2
+    for sent in (raw, raw.replace(b"\n", b"\r\n")):
+        told.clear()
+        events = _Events(told.append)
+        for start in range(0, len(sent), size):
+            events.feed(sent[start : start + size])
+        assert [piece.text for piece in told] == [text] * 2

@@ -1,5 +1,6 @@
 """Nobody without the service's token gets Ray to do anything, whatever the environment says."""
 
+import ipaddress
 import os
 import subprocess
 import sys
@@ -36,21 +37,27 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]
         yield running
 
 
-def sockets(service: ServiceProcess) -> dict[int, psutil.Process]:
-    """The ports that Ray's processes listen on."""
+RUNS = ("/api/job_agent/jobs/", "/get_or_create_runtime_env", "/delete_runtime_env_if_possible")
+"""HTTP routes of Ray's agents that do something"""
+
+
+def addresses(service: ServiceProcess) -> dict[str, psutil.Process]:
+    """HOST:PORT of all that Ray's processes listen on, each as it can be reached from here."""
     found = {}
     own = int(service.url.rpartition(":")[2])
     parent = psutil.Process(service.process.pid)
     for process in (parent, *parent.children(recursive=True)):
         for one in process.net_connections(kind="tcp"):
             if one.status == psutil.CONN_LISTEN and one.laddr.port != own:
-                found[one.laddr.port] = process
+                everywhere = ipaddress.ip_address(one.laddr.ip).is_unspecified
+                host = "127.0.0.1" if everywhere else one.laddr.ip
+                found[f"{host}:{one.laddr.port}"] = process
     return found
 
 
-def status(port: int, method: str, *token: tuple[str, str]) -> grpc.StatusCode:
+def status(address: str, method: str, *token: tuple[str, str]) -> grpc.StatusCode:
     """What a bare call of `method` is answered; OK if it was let in."""
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(method)
         try:
             call(b"", timeout=5, metadata=token)
@@ -63,20 +70,20 @@ def status(port: int, method: str, *token: tuple[str, str]) -> grpc.StatusCode:
 def test_no_socket_of_ray_lets_a_stranger_in(opened: ServiceProcess) -> None:
     wrong = ("authorization", "Bearer known-to-everybody")
     refused = dict.fromkeys(CALLS, 0)
-    for port in sockets(opened):
+    for address in addresses(opened):
         for method in CALLS:
             for token in ((), (wrong,)):
-                code = status(port, method, *token)
-                assert code is not grpc.StatusCode.OK, (port, method)
+                code = status(address, method, *token)
+                assert code is not grpc.StatusCode.OK, (address, method)
                 refused[method] += code is grpc.StatusCode.UNAUTHENTICATED
     assert all(refused.values()), refused  # each was spoken to where it is served
 
 
 def test_no_command_runs_through_the_control_store(opened: ServiceProcess) -> None:
-    [gcs] = [port for port, one in sockets(opened).items() if one.name() == "gcs_server"]
+    [gcs] = [at for at, one in addresses(opened).items() if one.name() == "gcs_server"]
     code = (
         "import os, ray\n"
-        f"ray.init(address='127.0.0.1:{gcs}', log_to_driver=False)\n"
+        f"ray.init(address='{gcs}', log_to_driver=False)\n"
         "print('ran as', ray.get(ray.remote(lambda: os.getpid()).remote()))\n"
     )
     for mode in ("disabled", "token"):
@@ -93,14 +100,16 @@ def test_no_command_runs_through_the_control_store(opened: ServiceProcess) -> No
 
 def test_what_answers_http_beside_metrics_asks_for_the_token(opened: ServiceProcess) -> None:
     jobs = {"entrypoint": "true"}
-    for port in sockets(opened):
-        try:
-            answer = httpx2.post(
-                f"http://127.0.0.1:{port}/api/job_agent/jobs/", json=jobs, timeout=5
-            )
-        except httpx2.HTTPError:
-            continue  # it speaks gRPC
-        assert answer.status_code in (401, 403, 404, 405), answer.text
+    refused = 0
+    for address in addresses(opened):
+        for route in RUNS:
+            try:
+                answer = httpx2.post(f"http://{address}{route}", json=jobs, timeout=5)
+            except httpx2.HTTPError:
+                continue  # it speaks gRPC
+            assert answer.status_code in (401, 403, 404, 405), (address, route, answer.text)
+            refused += answer.status_code in (401, 403)
+    assert refused >= 2  # the job agent and the agent of runtime environments
 
 
 def test_callers_of_the_service_notice_nothing(opened: ServiceProcess) -> None:
