@@ -45,15 +45,22 @@ def texts(size: int) -> Iterator[str]:
         yield (start + " " * 1000) * (size // 1000) + "x"
 
 
+def seconds(work: Callable[[str], object], text: str) -> float:
+    """Of computing, in this thread: what runs beside it does not count."""
+    began = time.thread_time()
+    work(text)
+    return time.thread_time() - began
+
+
 def assert_linear(work: Callable[[str], object], name: str) -> None:
     """Every text in ten times the size takes no more than MOST times as long."""
     before = [0.0] * len(list(texts(1)))
     for size in SIZES:
         for index, text in enumerate(texts(size)):
-            began = time.perf_counter()
-            work(text)
-            took = time.perf_counter() - began
             limit = MOST * max(before[index], NOTICED)
+            took = seconds(work, text)
+            if took >= limit:  # a busy machine may be to blame, once
+                took = min(took, seconds(work, text), seconds(work, text))
             assert took < limit, f"{name}: {took:.2f} s for {text[:40]!r}, {size} characters"
             before[index] = took
 
