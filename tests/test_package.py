@@ -45,6 +45,7 @@ def test_the_wheel_carries_the_model_and_nothing_strange(tmp_path: Path) -> None
         "serving/py.typed",
     ):
         assert name in names
+    assert not [name for name in names if name.startswith("judges/mini/")]
     tops = {name.split("/")[0] for name in names}
     assert tops == {"rrm", "judges", "serving", f"{wheel.name.split('-py3')[0]}.dist-info"}
 
