@@ -27,7 +27,7 @@ from rich.console import Console
 from benchmarks.models import smollm2
 from benchmarks.report import finish, interval, machine, parser
 from judges.asked import Asked
-from rrm.replay import Table, play
+from rrm.calibration.arrays import TraceArrays, replay
 from rrm.stopping import Stopper
 from rrm.types import Pair, StopReason, Unscored, Verdict
 from serving.calibrate import Asked as Proof
@@ -140,8 +140,8 @@ def main() -> int:
     assert report is not None
     reasons = statistics.multimode([one.reason for one in outcomes])
     traced = [(rows[line.index], line.trace) for line in kept if line.trace is not None]
-    table = Table.of([trace for _, trace in traced], stopper.ladder)
-    spent = [float(one) for one in play(table, stopper.policy).tokens]
+    arrays = TraceArrays.of([trace for _, trace in traced], stopper.ladder)
+    spent = [float(one) for one in replay(arrays, stopper.policy).spent.thought]
     thought = by_votes([row for row, _ in traced], spent, args.seed)
     figures = {
         "n": len(rows),

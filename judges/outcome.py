@@ -11,7 +11,9 @@ from rrm.chain import ORDERS, ChainPair, Order, PairReading
 from rrm.decision.driver import Decision
 from rrm.decision.state import Readout
 from rrm.parse import Reading, Unread
-from rrm.stopping import Stopper, uncalibrated
+from rrm.priced import PricedPolicy
+from rrm.stopping import Stopper, Weighed, contradict, uncalibrated
+from rrm.thresholds import Policy
 from rrm.types import (
     SCHEMA,
     Checkpoint,
@@ -28,11 +30,22 @@ from rrm.types import (
 SPENT = "nothing is left of the budget for all pairs; give more, or fewer pairs"
 LATE = (StopReason.DEADLINE, StopReason.SPENT)
 """reasons that no certificate covers"""
+EARLY = (StopReason.MARGIN, StopReason.CLOSE, StopReason.UNPRODUCTIVE)
+"""reasons that a policy has, which knows what order alone does"""
+WHOLE = ("both", "capped", "votes")
+"""where both chains were thought through, as deep as each other"""
+CONFLICT = (
+    "the orders contradict each other, and what is left when what they say is averaged is no more "
+    "than the order alone explains"
+)
 
 
 @dataclass(frozen=True)
 class OutcomeBuilder:
-    """All that an outcome tells beside the decision. calibration: None leaves the model's word."""
+    """All that an outcome tells beside the decision.
+
+    calibration: None leaves the model's word. policy: what was followed.
+    """
 
     asked: Asked
     chains: ChainPair
@@ -40,6 +53,7 @@ class OutcomeBuilder:
     usage: Usage
     judge: Provenance
     calibration: Stopper | None
+    policy: PricedPolicy | Policy | None = None
 
     def build(self, decision: Decision) -> Verdict | Unscored:
         """A failed judge is never a score."""
@@ -54,7 +68,16 @@ class OutcomeBuilder:
             if decision.reason is StopReason.SPENT and self.chains.ended:
                 return self.unscored("budget", SPENT)  # for the verdict to be written out
             return self._unreadable(last, decision.reason)
+        if decision.reason not in EARLY and last.place in WHOLE and self._contradict(last.reading):
+            return self.unscored("order_conflict", CONFLICT)
         return self._read(last, last.reading, decision.reason)
+
+    def _contradict(self, reading: PairReading) -> bool:
+        """Whether all that both orders say is which of them they were asked in."""
+        calibration = self.calibration
+        if calibration is None:
+            return contradict(reading.margins)
+        return contradict(reading.margins, calibration.conflict)
 
     def unscored(self, reason: UnscoredReason, detail: str) -> Unscored:
         return Unscored(
@@ -62,10 +85,12 @@ class OutcomeBuilder:
         )
 
     def _read(self, last: Readout, reading: PairReading, reason: StopReason) -> Verdict:
-        tie = abs(reading.margin) < TIE or reason is StopReason.CLOSE
-        preferred: Side = "tie" if tie else "a" if reading.margin > 0 else "b"
-        sure = 0.5 if tie else probability(self.calibration, last)
-        return self._verdict(preferred, sure, reading.margins, reading.scores, reason)
+        found = weighed(last, self.calibration, self.policy)
+        margin, sure = (reading.margin, 0.5) if found is None else found
+        tie = abs(margin) < TIE or reason is StopReason.CLOSE
+        preferred: Side = "tie" if tie else "a" if margin > 0 else "b"
+        sure = 0.5 if tie else sure
+        return self._verdict(preferred, sure, margin, reading.margins, reading.scores, reason)
 
     def _unreadable(self, last: Readout, reason: StopReason) -> Unscored:
         natural = reason in (StopReason.ENDED, StopReason.BUDGET)
@@ -87,12 +112,13 @@ class OutcomeBuilder:
         if found[0] * found[1] < 0:
             return self.unscored("order_conflict", "the orders' written verdicts contradict")
         preferred, sure = stated(found)
-        return self._verdict(preferred, sure, found, None, reason)
+        return self._verdict(preferred, sure, sum(found) / len(found), found, None, reason)
 
     def _verdict(
         self,
         preferred: Side,
         sure: float,
+        margin: float,
         margins: tuple[float | None, float | None],
         scores: tuple[float, float] | None,
         reason: StopReason,
@@ -105,13 +131,14 @@ class OutcomeBuilder:
             version=SCHEMA,
             preferred=preferred,
             probability=sure,
-            margin=sum(known) / len(known),
+            margin=margin,
+            orders_read=len(known),
             agree=None if len(known) < len(margins) else known[0] * known[1] > 0,
             reason=reason,
             path=tuple(
                 point
                 for one in self.path
-                if (point := checkpoint(self.calibration, one)) is not None
+                if (point := checkpoint(one, self.calibration, self.policy)) is not None
             ),
             orders=tuple(map(self._order, ORDERS, margins)),
             scores=scores,
@@ -131,27 +158,31 @@ class OutcomeBuilder:
         )
 
 
-def checkpoint(calibration: Stopper | None, readout: Readout) -> Checkpoint | None:
+def checkpoint(
+    readout: Readout, calibration: Stopper | None, policy: PricedPolicy | Policy | None
+) -> Checkpoint | None:
     """A readout as it goes over the wire; None for verdicts that were written out."""
-    reading = readout.reading
-    if reading is None:
+    reading, found = readout.reading, weighed(readout, calibration, policy)
+    if reading is None or found is None:
         return None
     return Checkpoint(
         at=readout.at,
         thinking_tokens=readout.tokens,
-        margin=reading.margin,
+        margin=found.margin,
         margins=reading.margins,
-        probability=probability(calibration, readout),
+        probability=0.5 if abs(found.margin) < TIE else found.probability,
         agree=reading.agree,
         mass=reading.mass,
     )
 
 
-def probability(calibration: Stopper | None, readout: Readout) -> float:
-    """That the side preferred at a readout is right: 0.5 to 1."""
-    reading = readout.reading
-    if reading is None or abs(reading.margin) < TIE:
-        return 0.5
+def weighed(
+    readout: Readout, calibration: Stopper | None, policy: PricedPolicy | Policy | None
+) -> Weighed | None:
+    """What a readout comes to; None for verdicts that were written out."""
+    if readout.reading is None:
+        return None
     if calibration is None:
-        return uncalibrated(reading.margin)
-    return calibration.probability(readout.place, reading.margin, reading.agree)
+        margin = readout.reading.margin
+        return Weighed(margin, uncalibrated(margin))
+    return calibration.weigh(readout, policy)

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from judges.asked import AT_ONCE, LADDER, Asked, Watch
-from judges.outcome import SPENT, OutcomeBuilder, checkpoint
+from judges.outcome import SPENT, OutcomeBuilder, checkpoint, weighed
 from judges.written import agree
 from rrm.allocation.account import Unlimited
 from rrm.allocation.budget import Budget, PairAccount
@@ -14,14 +14,16 @@ from rrm.audit import Auditor
 from rrm.chain import ORDERS, ChainPair, Order, prepared
 from rrm.decision.driver import Decision, decide
 from rrm.decision.plan import Line, Plan, Written
-from rrm.decision.policy import Always, Audited, OrdersAgree, Thresholds
+from rrm.decision.policy import Always, Audited, OrdersAgree, Priced, Thresholds
 from rrm.decision.policy import Policy as DecisionPolicy
 from rrm.decision.run import JudgeRun
 from rrm.decision.state import Readout
 from rrm.engine import Engine, EngineError, RefusedText
-from rrm.stopping import AT_ONCE as AT_ONCE_RULES
-from rrm.stopping import Policy, Stopper
+from rrm.priced import PricedPolicy
+from rrm.stopping import Stopper
 from rrm.style import Style, StyleMismatch
+from rrm.thresholds import AT_ONCE as AT_ONCE_RULES
+from rrm.thresholds import Policy
 from rrm.types import (
     SCHEMA,
     Certificate,
@@ -101,7 +103,7 @@ class PairwiseJudge:
         return ChainPair(self.engine, self.style, pair, self.temperature, whole)
 
     @property
-    def policy(self) -> Policy | None:
+    def policy(self) -> PricedPolicy | Policy | None:
         """By which adaptive effort stops; none: it thinks whole chains."""
         return self.stopper.policy if self.stopper is not None and not self.revoked else None
 
@@ -222,11 +224,13 @@ class _Judging:
         stepping: tuple[Order, ...] = ()
         if asked.effort == "full" and asked.trace:
             stepping = ORDERS
-        elif asked.effort == "adaptive" and self.rules is not None:
+        elif self.followed is not None:
             stepping = (self.run.chains.lead,)
         stopper = self.following
         votes = stopper.most_votes if stopper is not None and self.rules and asked.plain else 1
-        return Line(self.rungs, self.rungs[-1] < judge.ladder[-1], stepping, votes)
+        bought = isinstance(self.followed, PricedPolicy)
+        first = (self.run.chains.lead,) if bought else ORDERS
+        return Line(self.rungs, self.rungs[-1] < judge.ladder[-1], stepping, first, votes)
 
     def _policy(self) -> DecisionPolicy:
         asked = self.asked
@@ -234,17 +238,25 @@ class _Judging:
             return OrdersAgree(agree, stop=asked.effort == "adaptive")
         if self.audit is not None:
             return self.audit
-        if asked.effort == "adaptive" and self.rules is not None:
-            return self._thresholds(self.rules)
+        if self.followed is not None:
+            return self._stopping(self.followed)
         return Always(every=asked.effort != "full" or asked.trace or self.rungs[-1] == 0)
 
-    def _thresholds(self, rules: Policy) -> Thresholds:
-        at_prompt = StopReason.MARGIN
+    @property
+    def followed(self) -> PricedPolicy | Policy | None:
+        """The rules that decide; none where effort or the engine leave nothing to them."""
+        adaptive = self.asked.effort == "adaptive" and self.owner.engine.can_probe
+        return self.rules if adaptive else None
+
+    def _stopping(self, rules: PricedPolicy | Policy) -> Priced | Thresholds:
+        reason = StopReason.MARGIN
         if self.following is not None and not self.following.thinks:
-            at_prompt = StopReason.UNPRODUCTIVE
-        elif rules is AT_ONCE_RULES:
-            at_prompt = StopReason.SPENT
-        return Thresholds(rules, at_prompt)
+            reason = StopReason.UNPRODUCTIVE
+        elif rules.price >= AT_ONCE_RULES.price:
+            reason = StopReason.SPENT
+        if isinstance(rules, PricedPolicy):
+            return Priced(rules, reason)
+        return Thresholds(rules, reason)
 
     def _audit(self) -> Audited | None:
         """Some pairs are thought through whole, to see whether the certificate still holds."""
@@ -252,7 +264,7 @@ class _Judging:
             return None
         if not self.owner.audits(self.pair, self.asked):
             return None
-        return Audited(self._thresholds(self.rules), self._report_audit)
+        return Audited(self._stopping(self.rules), self._report_audit)
 
     async def _more(self, vote: int) -> ChainPair:
         """Another pair of chains: a vote, or the thought of an endpoint that replied without."""
@@ -268,10 +280,7 @@ class _Judging:
 
     def _marginal_value(self, readout: Readout) -> float:
         """What a token more is worth to a pair that stands so."""
-        stopper, reading = self.following, readout.reading
-        if stopper is None or reading is None:
-            return 0.0
-        return stopper.bid(readout.at, reading.margin, reading.agree)
+        return 0.0 if self.following is None else self.following.bid(readout)
 
     @property
     def _seconds(self) -> float | None:
@@ -285,12 +294,13 @@ class _Judging:
     def _observe(self, readout: Readout) -> None:
         if self.audit is not None:
             self.audit.observe(readout)
-        point = checkpoint(self.owner.stopper, readout)
+        point = checkpoint(readout, self.owner.stopper, self.followed)
         if self.watch is not None and point is not None:
             self.watch(point)
 
     def _report_audit(self, early: Readout, reason: StopReason, whole: Readout) -> None:
-        auditor, first, last = self.owner.auditor, early.reading, whole.reading
+        auditor, stopper = self.owner.auditor, self.owner.stopper
+        first, last = (weighed(one, stopper, self.followed) for one in (early, whole))
         if auditor is None or first is None or last is None:
             return
         apart = first.margin * last.margin <= 0 or reason is StopReason.CLOSE
@@ -303,7 +313,13 @@ class _Judging:
             said = f"audited: it would have stopped after {self.audit.early[0].tokens} tokens"
             judge = judge.model_copy(update={"notes": (*judge.notes, said)})
         return OutcomeBuilder(
-            self.asked, self.run.chains, self.run.path, usage, judge, self.owner.stopper
+            self.asked,
+            self.run.chains,
+            self.run.path,
+            usage,
+            judge,
+            self.owner.stopper,
+            self.followed,
         )
 
     def _out_of_time(self) -> Verdict | Unscored:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
+from rrm.priced import PricedPolicy
 from rrm.stopping import Stopper
 from rrm.types import Frozen
 
@@ -28,13 +29,17 @@ class ArtifactError(ValueError):
 class Bound(Frozen):
     """One style's calibration and the prompt that it was fitted with."""
 
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
     prompt_hash: str
-    kind: Literal["thresholds"] = Field(description="of its policy")
+    kind: Literal["thresholds", "priced"] = Field(description="of its policies")
     calibration: Stopper
 
 
 class Artifact(Frozen):
     """`calibration.json`, version 2."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     version: Literal[2]
     model_digest: str
@@ -73,7 +78,9 @@ class Artifact(Frozen):
 
     def plus(self, style: str, prompt_hash: str, calibration: Stopper) -> Artifact:
         """With this style's calibration, beside those of others."""
-        bound = Bound(prompt_hash=prompt_hash, kind="thresholds", calibration=calibration)
+        priced = any(isinstance(policy, PricedPolicy) for policy in calibration.policies)
+        kind: Literal["thresholds", "priced"] = "priced" if priced else "thresholds"
+        bound = Bound(prompt_hash=prompt_hash, kind=kind, calibration=calibration)
         return self.model_copy(update={"styles": {**self.styles, style: bound}})
 
     def as_json(self) -> Any:

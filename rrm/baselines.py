@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrm.allocation.hulls import allocate
-from rrm.replay import Table, play
-from rrm.stopping import Policy, Stopper
+from rrm.calibration.arrays import TraceArrays, Walked, replay
+from rrm.priced import PricedPolicy, TokenPrices
+from rrm.stopping import Stopper
+from rrm.thresholds import Policy
 from rrm.trace import Point, Trace
 
 CONFIDENCES = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)
@@ -38,6 +40,20 @@ class Operating:
     """thinking tokens of both orders"""
     probes: NDArray[Any]
     """verdicts read, each order's counted"""
+    prompts: NDArray[Any]
+    """tokens of the prompts that were read"""
+
+    @classmethod
+    def of(cls, found: Walked) -> Operating:
+        spent = found.spent
+        prompts = spent.first + spent.other + spent.votes
+        return cls(found.right + 0.5 * found.tied, spent.thought, spent.probes, prompts)
+
+    def cost(self, prices: TokenPrices) -> NDArray[Any]:
+        """[pairs], in generated tokens. No prompt is taken from a cache."""
+        read = prices.read * (self.prompts + prices.suffix * self.probes)
+        found: NDArray[Any] = read + prices.look * self.probes + prices.generated * self.tokens
+        return found
 
 
 Curve = list[Operating]
@@ -54,6 +70,8 @@ class Route:
     """[pairs]: whether both orders prefer the same response without thought"""
     each: int
     """orders that are read anew at a place"""
+    prompts: NDArray[Any]
+    """[pairs]: tokens of both orders' prompts, which are read first"""
 
     @classmethod
     def in_step(cls, traces: Sequence[Trace], ladder: Sequence[int]) -> Route:
@@ -79,7 +97,7 @@ class Route:
         means = np.array([np.cumsum(end) / np.arange(1, len(end) + 1) for end in ends])
         margin = np.hstack([route.margin, means[:, 1:] * signs[:, None]])
         tokens = np.hstack([route.tokens, np.stack([vote.tokens for vote in votes]).T])
-        return cls(margin, tokens, route.agree, route.each)
+        return cls(margin, tokens, route.agree, route.each, route.prompts)
 
     @classmethod
     def _of(cls, traces: Sequence[Trace], points: Sequence[Sequence[Point]], each: int) -> Route:
@@ -87,10 +105,13 @@ class Route:
         margin = np.array([[point.margin for point in row] for row in points], dtype=np.float64)
         tokens = np.array([[point.tokens for point in row] for row in points], dtype=np.float64)
         agree = np.array([row[0].agree for row in points], dtype=bool)
-        return cls(margin * signs[:, None], tokens, agree, each)
+        prompts = np.array([sum(trace.prompt_tokens) for trace in traces], dtype=np.float64)
+        return cls(margin * signs[:, None], tokens, agree, each, prompts)
 
     def part(self, rows: NDArray[np.int_]) -> Route:
-        return Route(self.margin[rows], self.tokens[rows], self.agree[rows], self.each)
+        return Route(
+            self.margin[rows], self.tokens[rows], self.agree[rows], self.each, self.prompts[rows]
+        )
 
     @property
     def last(self) -> int:
@@ -101,7 +122,7 @@ class Route:
         rows = np.arange(len(self.margin))
         margin = self.margin[rows, where]
         right = np.where(margin == 0, 0.5, margin > 0)
-        return Operating(right, self.tokens[rows, where], probes)
+        return Operating(right, self.tokens[rows, where], probes, self.prompts)
 
     def once(self, where: NDArray[np.int_]) -> Operating:
         """The same, where each pair is read without thought, and once more if it gets some."""
@@ -139,11 +160,13 @@ def uniform_votes(traces: Sequence[Trace]) -> Curve:
     )
     tokens = np.array([[one.length + two.length for one, two in trace.votes] for trace in traces])
     sums, spent = np.cumsum(margins, axis=1) * signs[:, None], np.cumsum(tokens, axis=1)
+    prompts = np.array([sum(trace.prompt_tokens) for trace in traces], dtype=np.float64)
     return [
         Operating(
             np.where(sums[:, vote] == 0, 0.5, sums[:, vote] > 0),
             spent[:, vote].astype(np.float64),
             np.full(len(traces), 2.0 * (vote + 1)),
+            prompts * (vote + 1),
         )
         for vote in range(margins.shape[1])
     ]
@@ -171,6 +194,7 @@ def consensus_gate(traces: Sequence[Trace], ladder: Sequence[int]) -> Curve:
                     np.where(margin == 0, 0.5, margin > 0),
                     np.where(same, short, whole).astype(np.float64),
                     2.0 * many + 2.0 * ~same,
+                    step.prompts * many,
                 )
             )
     return curve
@@ -247,6 +271,7 @@ def cross_fitted(route: Route) -> Curve:
             whole(one.right, two.right),
             whole(one.tokens, two.tokens),
             whole(one.probes, two.probes),
+            whole(one.prompts, two.prompts),
         )
         for one, two in zip(*parts, strict=True)
     ]
@@ -259,15 +284,14 @@ def oracle(route: Route) -> Operating:
     return route.stop(where, np.full(len(where), 2.0))
 
 
-def played(table: Table, policy: Policy | None) -> Operating:
-    """One policy of ours; the first look reads both orders, a later one the order that leads."""
-    found = play(table, policy)
-    return Operating(found.right + 0.5 * found.tied, found.tokens, 2.0 + found.looks)
+def played(arrays: TraceArrays, policy: PricedPolicy | Policy | None) -> Operating:
+    """One policy of ours."""
+    return Operating.of(replay(arrays, policy))
 
 
-def ours(table: Table, stopper: Stopper) -> Curve:
+def ours(arrays: TraceArrays, stopper: Stopper) -> Curve:
     """Every price of the stopper, and whole chains."""
-    return [played(table, policy) for policy in (None, *stopper.policies)]
+    return [played(arrays, policy) for policy in (None, *stopper.policies)]
 
 
 PUBLISHED = (

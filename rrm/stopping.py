@@ -1,36 +1,32 @@
-"""Stopper: from how close a pair is to whether more thought is worth its price.
+"""Stopper: a judge's calibration, from how close a pair is to whether more is worth its price.
 
-A stopper is fitted on traces of one model in one style. For each checkpoint it holds a logistic
-curve from |margin| to the probability that the verdict is right, one where both orders agree and
-one where they do not (Platt scaling, 1999): confidence rises with length even on wrong chains, so
-no curve serves two checkpoints. For each of a range of prices of thought it holds a policy, the
-least |margin| at which to stop at each checkpoint; one of the prices is the one it stops by.
-
-A checkpoint is where one order's chain, the leading one, has thought for so many tokens and the
-other has not begun. Only where the whole leading chain leaves it open does the other think too.
+A stopper is fitted on traces of one model in one style. For each checkpoint it holds logistic
+curves from |margin| to the probability that the verdict is right: where both orders agree, where
+they do not, where one alone was read (Platt scaling, 1999). Confidence rises with length even on
+wrong chains, so no curve serves two checkpoints. For each of a range of prices it holds a policy
+(`rrm.priced`; `rrm.thresholds` in version 1); one of the prices is the one it stops by.
 """
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ConfigDict, Field
 
 from rrm.audit import Expected
+from rrm.priced import PricedPolicy, TokenPrices, sigmoid
 from rrm.productivity import Productivity
-from rrm.types import At, Certificate, Frozen
+from rrm.thresholds import AT_ONCE, Policy
+from rrm.types import Certificate, Frozen
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Flags = NDArray[np.bool_]
-    Numbers = NDArray[np.float64]
+    from rrm.decision.state import Readout
 
 LOOK_TOKENS = 4.0
-"""what one look at a pair costs, in generated tokens: a probe of the chain that has grown, and that
-chain taken up again"""
+"""what a look was taken to cost in version 1, in generated tokens"""
+CONFLICT = 0.25
+"""the default of `Stopper.conflict`. Below it a judge of pairs with known winners was right as
+often as a coin, on three judges' traces; above it more often"""
 
 
 class Curve(Frozen):
@@ -40,8 +36,7 @@ class Curve(Frozen):
     slope: float = Field(ge=0.0)
 
     def __call__(self, margin: float) -> float:
-        logit = self.intercept + self.slope * abs(margin)
-        return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, logit))))
+        return sigmoid(self.intercept + self.slope * abs(margin))
 
 
 class Stage(Frozen):
@@ -59,66 +54,34 @@ class Stage(Frozen):
         return max(0.5, (self.agree if agree else self.differ)(margin))
 
 
-class Rule(Frozen):
-    """Where to stop at one checkpoint. One where nobody stops is not looked at."""
+class PositionBias(Frozen):
+    """What the order of the responses alone does at one depth of both chains.
 
-    model_config = ConfigDict(ser_json_inf_nan="strings")  # a threshold may be infinite
+    A pair's liking is half the difference of its orders' margins, towards what is shown first.
+    """
 
-    agree: float = Field(math.inf, description="stop at this |margin| if both orders agree")
-    differ: float = Field(math.inf, description="the same where they do not")
-    alone: float = Field(math.inf, description="the same where one order alone was read")
-    close: float = Field(0.0, description="a tie below this |margin|: too close to think on")
-
-    @property
-    def looks(self) -> bool:
-        return min(self.agree, self.differ, self.alone) < math.inf or self.close > 0
-
-    @overload
-    def stops(self, margin: float, agree: bool | None) -> bool: ...
-    @overload
-    def stops(self, margin: Numbers, agree: Flags) -> Flags: ...
-    def stops(self, margin: Any, agree: Any) -> Any:
-        """Whether the margin is wide enough to stop here; of one pair, or of arrays of them."""
-        size = abs(margin)
-        if agree is None:
-            return size >= self.alone
-        return (agree & (size >= self.agree)) | ((agree ^ True) & (size >= self.differ))
-
-    @overload
-    def ties(self, margin: float, agree: bool | None) -> bool: ...
-    @overload
-    def ties(self, margin: Numbers, agree: Flags) -> Flags: ...
-    def ties(self, margin: Any, agree: Any) -> Any:
-        """Whether it is so close that more thought is not worth its price."""
-        return (abs(margin) < self.close) & (self.stops(margin, agree) ^ True)
+    thinking_tokens: int | None = Field(description="of each chain; none: both chains whole")
+    n: int
+    mean: float = Field(description="of the liking, in log-odds")
+    spread: float = Field(description="its standard deviation")
+    otherwise: float = Field(
+        description="share of pairs that one order alone would have decided otherwise than both"
+    )
 
 
-NEVER, ALWAYS = Rule(), Rule(agree=0.0, differ=0.0)
+class Weighed(NamedTuple):
+    """What a readout comes to."""
 
-
-class Policy(Frozen):
-    """A rule for each checkpoint: the best there is at one price of thought."""
-
-    price: float = Field(ge=0.0, description="accuracy that a token must bring, as a share")
-    rules: tuple[Rule, ...] = Field(description="by the checkpoint's number, the prompt's first")
-    lead: Rule = Field(description="for a leading chain that has closed by itself")
-    both: Rule = Field(ALWAYS, description="for both whole chains; who goes on takes votes")
-    tokens: float | None = Field(None, description="thinking tokens a pair, mean where fitted")
-    looks: float | None = Field(None, description="looks a pair before the last, the same")
-
-    def rule(self, at: int | str) -> Rule:
-        """The rule for checkpoint `at`; the last one stands in beyond the ladder."""
-        if isinstance(at, int):
-            return self.rules[min(at, len(self.rules) - 1)]
-        return {"lead": self.lead, "both": self.both}.get(at, ALWAYS)
-
-
-AT_ONCE = Policy(price=1.0, rules=(ALWAYS,), lead=ALWAYS)
-"""no thought at all, for a judge that does not get better by it"""
+    margin: float
+    """what decides; positive prefers a"""
+    probability: float
+    """that the side it prefers is right, 0.5 to 1"""
 
 
 class Stopper(Frozen):
     """When to stop thinking, for one model in one style."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     source: str = Field(description="what it was fitted on")
     temperature: float = Field(0.0, description="of the chains it was fitted on")
@@ -128,7 +91,16 @@ class Stopper(Frozen):
     votes: Stage | None = Field(None, description="for all the votes that the test asked for")
     most_votes: int = Field(1, description="pairs of chains in all, at most")
     vote_temperature: float = Field(0.0, description="of the chains after the first pair")
-    policies: tuple[Policy, ...] = Field(description="by rising price")
+    policies: tuple[PricedPolicy | Policy, ...] = Field(description="by rising price")
+    token_prices: TokenPrices | None = Field(None, description="what a token was taken to cost")
+    position_bias: tuple[PositionBias, ...] = Field((), description="by depth, both whole last")
+    conflict: float = Field(
+        CONFLICT,
+        ge=0,
+        le=1,
+        description="whole chains that contradict each other say nothing where their mean margin "
+        "is at most this share of half their difference",
+    )
     look_tokens: float = Field(
         LOOK_TOKENS, description="what a look was taken to cost, in generated tokens"
     )
@@ -150,6 +122,12 @@ class Stopper(Frozen):
         return self.model_copy(update={"chosen": chosen, "certificate": kept})
 
     @property
+    def at_once(self) -> PricedPolicy | Policy:
+        """No thought at all, whatever is read."""
+        bought = [one for one in self.policies if isinstance(one, PricedPolicy) and one.start == 0]
+        return bought[-1].at_once() if bought else AT_ONCE
+
+    @property
     def thinks(self) -> bool:
         """Whether thought helps this judge, as far as is known."""
         return self.productivity is None or self.productivity.verdict != "unproductive"
@@ -160,18 +138,22 @@ class Stopper(Frozen):
         return tuple(stage.thinking_tokens for stage in self.stages[1:])
 
     @property
-    def policy(self) -> Policy | None:
+    def policy(self) -> PricedPolicy | Policy | None:
         return None if self.chosen is None else self.policies[self.chosen]
 
-    def bid(self, at: At, margin: float, agree: bool | None) -> float:
+    def bid(self, readout: Readout) -> float:
         """The dearest price of a token at which a pair that stands so would think on."""
-        rules = ((one.price, one.rule(at)) for one in self.policies)
-        on = (
-            price
-            for price, rule in rules
-            if not rule.stops(margin, agree) and not rule.ties(margin, agree)
-        )
-        return max(on, default=0.0)
+        return max((one.price for one in self.policies if _goes_on(one, readout)), default=0.0)
+
+    def weigh(self, readout: Readout, policy: PricedPolicy | Policy | None) -> Weighed | None:
+        """What a readout comes to under the policy that is followed, if one is."""
+        reading = readout.reading
+        if reading is None:
+            return None
+        if isinstance(policy, PricedPolicy) and (weighed := policy.weigh(readout)) is not None:
+            return Weighed(weighed.log_odds, sigmoid(abs(weighed.log_odds)))
+        known = self.probability(readout.place, reading.margin, reading.agree)
+        return Weighed(reading.margin, known)
 
     def stage(self, at: int | str) -> Stage:
         """The stage for checkpoint `at`; the last one stands in beyond the ladder.
@@ -191,4 +173,30 @@ class Stopper(Frozen):
 
 def uncalibrated(margin: float) -> float:
     """The judge's own word for how sure it is: the logistic of a log-odds margin, 0.5 to 1."""
-    return 1.0 / (1.0 + math.exp(-min(40.0, abs(margin))))
+    return sigmoid(abs(margin))
+
+
+def contradict(margins: tuple[float | None, float | None], conflict: float = CONFLICT) -> bool:
+    """Whether two orders contradict each other and their mean is within what order alone does.
+
+    The mean of both margins is the pair's, half their difference the order's.
+    """
+    first, second = margins
+    if first is None or second is None or first * second >= 0:
+        return False
+    return abs(first + second) <= conflict * abs(first - second)
+
+
+def _goes_on(policy: PricedPolicy | Policy, readout: Readout) -> bool:
+    """Whether a pair that stands so buys more under `policy`."""
+    reading = readout.reading
+    if reading is None:
+        return False
+    if isinstance(policy, PricedPolicy):
+        weighed = policy.weigh(readout)
+        if weighed is not None:
+            return weighed.step not in ("stop", "tie")
+        return not policy.both.stops(reading.margin, reading.agree)
+    rule = policy.rule(readout.at)
+    held = rule.stops(reading.margin, reading.agree), rule.ties(reading.margin, reading.agree)
+    return not any(held)

@@ -113,7 +113,10 @@ class Checkpoint(Told):
         "closed by themselves; or votes were taken"
     )
     thinking_tokens: int = Field(description="generated so far, both orders together")
-    margin: float = Field(description="order-averaged verdict margin; positive prefers a")
+    margin: float = Field(
+        description="what decides here; positive prefers a: the orders' mean margin, or the "
+        "log-odds that a policy made of all margins seen"
+    )
     margins: tuple[float | None, float | None] = Field(
         description="from the order a, b and from the order b, a; positive prefers a; null for an "
         "order that was not read"
@@ -214,7 +217,11 @@ class Verdict(Told):
     probability: float = Field(
         ge=0.0, le=1.0, description="that the preferred side is right; 0.5 for a tie"
     )
-    margin: float = Field(description="order-averaged verdict margin; positive prefers a")
+    margin: float = Field(
+        description="what decided; positive prefers a: the orders' mean margin, or where a policy "
+        "stopped before both chains were whole, its log-odds that a is better"
+    )
+    orders_read: int = Field(2, ge=0, le=2, description="orders whose prompt was read")
     agree: bool | None = Field(
         description="both orders prefer the same response; null where one was not read"
     )
@@ -226,6 +233,16 @@ class Verdict(Told):
     )
     usage: Usage
     judge: Provenance
+
+    @property
+    def consistent(self) -> bool | None:
+        """Whether the verdict stays when the responses swap places: both orders prefer the same.
+
+        None unless both were read, and as deep as each other.
+        """
+        begun = {order.thinking_tokens > 0 for order in self.orders}
+        ends = self.path[-1].at if self.path else "both"
+        return self.agree if len(begun) == 1 or ends in ("both", "votes") else None
 
     def mirrored(self) -> Verdict:
         """The verdict of the swapped pair."""

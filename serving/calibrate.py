@@ -8,9 +8,11 @@ and written for one model, style and prompt.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, Self
 
 from rich.console import Console
@@ -19,15 +21,17 @@ from rich.table import Table as RichTable
 
 from rrm.artifact import CALIBRATION_FILE, Artifact, ArtifactError
 from rrm.calibration import FEWEST, calibrated, shortfall
+from rrm.calibration.arrays import TraceArrays, Walked, replay, whole
 from rrm.engine import EngineError, RefusedText
+from rrm.priced import Depth, PricedPolicy, PriceKind, TokenPrices
 from rrm.productivity import Productivity
-from rrm.replay import Table, play
-from rrm.stopping import LOOK_TOKENS, Stopper
+from rrm.stopping import PositionBias, Stopper, contradict
 from rrm.style import Style
 from rrm.trace import Trace, trace
 from serving.batch import Run, write_whole
 from serving.journal import Finished
 from serving.page import page
+from serving.prices import token_prices
 from serving.registry import Registry, model_directory, weights_digest
 from serving.rows import Dataset, Row
 from serving.settings import Settings, SettingsError
@@ -46,8 +50,10 @@ class Asked:
     """of agreement with the judge's own whole chains, not of accuracy: no labels are needed"""
     votes: int = 1
     """pairs of chains in all that a verdict may take"""
-    look_tokens: float = LOOK_TOKENS
-    """what a look costs, in generated tokens"""
+    price: PriceKind = "flops"
+    """what a token costs: operations, seconds on this engine, or generated tokens alone"""
+    look_tokens: float = 0.0
+    """what a probe costs beside its own tokens, in generated ones"""
 
 
 class TraceLine(Finished):
@@ -126,6 +132,8 @@ def calibrate(
     try:
         style = registry.style(registry.default)
         ladder, heat, name = registry.ladder, registry.temperature, registry.engine.card.name
+        pairs = [row.pair for row in dataset.rows if row.pair is not None]
+        tokens = token_prices(asked.price, registry, style, pairs)
         with TraceProgress(console, len(dataset.rows)) as progress:
             run = Run(dataset, traces, Tracing(registry, style, asked), AT_ONCE, progress.told)
             asyncio.run(run.go())
@@ -144,7 +152,7 @@ def calibrate(
         asked.epsilon,
         asked.delta,
         temperature=heat,
-        look_tokens=asked.look_tokens,
+        tokens=tokens.model_copy(update={"look": asked.look_tokens}),
     )
     keep(out, before, style, stopper)
     tell(console, found, ladder, stopper, asked)
@@ -186,40 +194,77 @@ def tell(
     if stopper.productivity is not None:
         console.print(productivity_table(stopper.productivity))
         console.print(stopper.productivity.finding, soft_wrap=True)
+    console.print(bias_table(stopper.position_bias))
     if len(traces) < FEWEST:
         why = shortfall(len(traces), asked.epsilon, asked.delta)
         console.print(f"too few for thresholds: {why}", style="yellow", soft_wrap=True)
         return
-    held = Table.of(traces, ladder).part(slice(1, None, 2))
-    whole = play(held, None)
-    found = play(held, stopper.policy)
+    held = TraceArrays.of(traces[1::2], ladder)
+    full, found = whole(held), replay(held, stopper.policy)
+    tokens, all_tokens = found.spent.thought, full.spent.thought
     console.print(
         f"{len(held)} pairs that it was not fitted on: right {found.right.mean():.4f} "
-        f"(whole chains {whole.right.mean():.4f}), {found.tokens.mean():.1f} thinking tokens a "
-        f"pair of {whole.tokens.mean():.1f} ({found.tokens.sum() / max(1, whole.tokens.sum()):.1%})"
+        f"(whole chains {full.right.mean():.4f}), {tokens.mean():.1f} thinking tokens a "
+        f"pair of {all_tokens.mean():.1f} ({tokens.sum() / max(1, all_tokens.sum()):.1%}); "
+        f"{found.orders.mean():.2f} orders read of 2"
     )
-    certificate = stopper.certificate
-    if certificate is None:
+    split = contradicting(held, stopper.conflict)
+    console.print(
+        f"whole chains contradict each other within what order alone explains in {split:.1%} of "
+        "the pairs; those are unscored (order_conflict)",
+        soft_wrap=True,
+    )
+    certificate, policy = stopper.certificate, stopper.policy
+    if certificate is None or policy is None:
         why = shortfall(len(traces), asked.epsilon, asked.delta)
         console.print(f"no certificate, so whole chains are thought: {why}", style="yellow")
         return
-    policy = stopper.policy
-    looks = (
-        []
-        if policy is None
-        else [
-            stage.thinking_tokens
-            for stage, rule in zip(stopper.stages, policy.rules, strict=True)
-            if rule.looks
-        ]
-    )
-    where = ", ".join(map(str, looks))
+    where = f"; it reads {where_read(found)}" if isinstance(policy, PricedPolicy) else ""
     console.print(
         f"certified: at most {certificate.epsilon:g} of {certificate.promises} lost, with "
         f"probability {1 - certificate.delta:g} (lost {certificate.lost}, gained "
-        f"{certificate.gained} of {certificate.n}); it looks after {where} tokens and at the end "
-        "of the leading chain"
+        f"{certificate.gained} of {certificate.n}); {price_of(stopper.token_prices)}{where}",
+        soft_wrap=True,
     )
+
+
+def contradicting(arrays: TraceArrays, conflict: float) -> float:
+    """Share of the traces whose whole chains contradict each other and say nothing."""
+    ends = zip(arrays.lead[:, -1].tolist(), arrays.other_end.tolist(), strict=True)
+    return fmean(contradict(one, conflict) for one in ends)
+
+
+def where_read(found: Walked) -> str:
+    """The depths at which a policy reads one pair of a hundred or more."""
+    came: Counter[Depth] = Counter()
+    for key, some in found.came.items():
+        came[key.depth] += int(some.sum())
+    ladder = (0, *found.arrays.ladder)
+    often = sorted(d for d, n in came.items() if d != "end" and n >= 0.01 * len(found.arrays))
+    depths = ["the prompt" if rung == 0 else f"{ladder[rung]} tokens" for rung in often]
+    return ", ".join([*depths, "the end of the leading chain"])
+
+
+def price_of(prices: TokenPrices | None) -> str:
+    """What a token was taken to cost, in words."""
+    if prices is None:
+        return "no price of a token is known"
+    return (
+        f"priced by {prices.kind}: a token read costs {prices.read:.2g} of a generated one, "
+        f"from a cache {prices.cached:.2g}"
+    )
+
+
+def bias_table(biases: Sequence[PositionBias]) -> RichTable:
+    """What the order of the responses alone does, by depth of both chains."""
+    table = RichTable(box=None, pad_edge=False)
+    heads = ("each chain", "liking for the first place", "spread", "one order decides otherwise")
+    for head in heads:
+        table.add_column(head, justify="left" if head == "each chain" else "right")
+    for bias in biases:
+        depth = "whole" if bias.thinking_tokens is None else f"{bias.thinking_tokens} tokens"
+        table.add_row(depth, f"{bias.mean:+.2f}", f"{bias.spread:.2f}", f"{bias.otherwise:.1%}")
+    return table
 
 
 def productivity_table(report: Productivity) -> RichTable:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from judges.asked import Asked
 from rrm.engine import RefusedText
-from rrm.stopping import LOOK_TOKENS
+from rrm.priced import PriceKind
 from rrm.style import StyleMismatch
 from rrm.types import Effort, Pair, Unscored
 from serving.client import ServiceError
@@ -321,9 +321,17 @@ def calibrate(
     votes: Annotated[
         int, typer.Option(min=1, max=16, help="Pairs of chains that a verdict may take in all.")
     ] = 1,
+    price: Annotated[
+        PriceKind,
+        typer.Option(
+            help="What a token costs: operations, seconds measured on this engine, or generated "
+            "ones alone."
+        ),
+    ] = "flops",
     look_tokens: Annotated[
-        float, typer.Option(min=0.0, help="Generated tokens that one look costs on your engine.")
-    ] = LOOK_TOKENS,
+        float,
+        typer.Option(min=0.0, help="Generated tokens that a probe costs beside its own tokens."),
+    ] = 0.0,
 ) -> None:
     """Find out when thinking on is worth it, and prove what stopping early costs.
 
@@ -348,7 +356,7 @@ def calibrate(
     dataset = read_dataset(data, as_columns(columns))
     kept = traces or data.with_name(f"{data.name}.{settings.style or 'default'}.traces.jsonl")
     made = out or settings.thresholds or default_out(settings)
-    proof = Proof(epsilon, delta, self_agreement, votes, look_tokens)
+    proof = Proof(epsilon, delta, self_agreement, votes, price, look_tokens)
     stopper = run(console, settings, dataset, kept, made, proof)
     console.print(f"traces: {kept}; thresholds: {made}", soft_wrap=True)
     if stopper.certificate is None:

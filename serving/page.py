@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrm.baselines import PUBLISHED, Route, oracle, others, ours, played
-from rrm.calibration import FEWEST, probabilities
+from rrm.calibration import FEWEST
+from rrm.calibration.arrays import TraceArrays, Walked, replay
 from rrm.productivity import Productivity
-from rrm.replay import Table, play
-from rrm.stopping import Stopper
+from rrm.stopping import PositionBias, Stopper
 from rrm.trace import Trace
 
 BINS = 8
@@ -34,18 +35,20 @@ svg { max-width: 100%; height: auto } tr.chosen { background: #fdf1dc }
 def page(stopper: Stopper, traces: Sequence[Trace], ladder: Sequence[int], title: str) -> str:
     """The whole page. Figures are of the half that certified the stopper, where there is one."""
     fitted, held = (traces[::2], traces[1::2]) if len(traces) >= FEWEST else (traces, traces)
-    table = Table.of(held, ladder)
+    arrays = TraceArrays.of(held, ladder)
     report = stopper.productivity
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(stopper.source)}; {len(held)} of them for what is shown here.</p>",
         *(f'<p class="finding">{html.escape(said)}</p>' for said in _findings(stopper)),
         "<h2>Accuracy against thought</h2>",
-        _frontier(stopper, fitted, held, ladder, table),
+        _frontier(stopper, fitted, held, ladder, arrays),
         "<h2>Is its probability to be believed?</h2>",
-        _reliability(stopper, table),
+        _reliability(stopper, arrays),
+        "<h2>What the order of the responses alone does</h2>",
+        _bias(stopper.position_bias),
         *(["<h2>What thought brings</h2>", _gains(report)] if report else []),
-        *(["<h2>Every price of thought</h2>", _prices(stopper, table)] if stopper.policies else []),
+        *(["<h2>Every price</h2>", _prices(stopper, arrays)] if stopper.policies else []),
     ]
     head = f"<meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
@@ -70,12 +73,12 @@ def _frontier(
     fitted: Sequence[Trace],
     held: Sequence[Trace],
     ladder: Sequence[int],
-    table: Table,
+    arrays: TraceArrays,
 ) -> str:
     rivals = others(fitted, held, ladder, seed=0)
     curves = {
-        "ours": ours(table, stopper),
-        "ours, as served": [played(table, stopper.policy)],
+        "ours": ours(arrays, stopper),
+        "ours, as served": [played(arrays, stopper.policy)],
         "oracle": [oracle(Route.one_order(held, ladder))],
         **{name: rivals[name][0] for name in PUBLISHED},
     }
@@ -90,23 +93,52 @@ def _frontier(
     return finish()
 
 
-def _reliability(stopper: Stopper, table: Table) -> str:
+def _reliability(stopper: Stopper, arrays: TraceArrays) -> str:
     """Where it stops: what it says and how often it is right."""
-    stages = [*stopper.stages, stopper.lead, stopper.both]
-    stages += [stopper.votes] if stopper.votes else []
-    place = play(table, stopper.policy).place
-    rows = np.arange(len(table))
-    said = probabilities(table, stages)[rows, place]
-    right = table.right[rows, place]
-    bins = np.array_split(np.argsort(said), min(BINS, len(said)))
+    found = replay(arrays, stopper.policy)
+    said, right = chances(stopper, found)[~found.tied], found.right[~found.tied]
+    bins = [b for b in np.array_split(np.argsort(said), min(BINS, len(said))) if len(b)]
     x = [float(said[some].mean()) for some in bins]
     y = [float(right[some].mean()) for some in bins]
-    error = sum(len(b) * abs(p - q) for b, p, q in zip(bins, x, y, strict=True)) / len(said)
+    error = sum(len(b) * abs(p - q) for b, p, q in zip(bins, x, y, strict=True)) / max(1, len(said))
     panel, finish = _panel("probability said", "share right")
     panel.plot([0.5, 1], [0.5, 1], linestyle=":", color="#888")
     panel.plot(x, y, marker="o")
     panel.set_title(f"expected calibration error {error:.3f}", fontsize=10)
     return finish()
+
+
+def chances(stopper: Stopper, found: Walked) -> NDArray[np.float64]:
+    """[traces]: the probability that is said where each stopped."""
+    arrays = found.arrays
+    said: NDArray[np.float64]
+    said = 1 / (1 + np.exp(-np.abs(np.clip(found.value, -40, 40))))  # a bought stop's log-odds
+    for place, stage, agree in (
+        ("both", stopper.both, arrays.agree),
+        ("votes", stopper.votes, arrays.vote_agree),
+    ):
+        for row in np.flatnonzero(found.stopped.get(place, np.zeros(len(arrays), dtype=bool))):
+            if stage is not None:
+                said[row] = stage.probability(found.value[row], bool(agree[row]))
+    if not stopper.thinks:
+        at_once = arrays.lead[:, 0] * arrays.other_prompt > 0
+        for row, value in enumerate(found.value):
+            said[row] = stopper.stages[0].probability(value, bool(at_once[row]))
+    return said
+
+
+def _bias(biases: Sequence[PositionBias]) -> str:
+    rows = [
+        (
+            "whole" if one.thinking_tokens is None else str(one.thinking_tokens),
+            f"{one.mean:+.2f}",
+            f"{one.spread:.2f}",
+            f"{one.otherwise:.1%}",
+        )
+        for one in biases
+    ]
+    heads = ("tokens of each chain", "liking for the first place, log-odds", "spread")
+    return _table((*heads, "pairs that one order alone decides otherwise"), rows)
 
 
 def _gains(report: Productivity) -> str:
@@ -125,25 +157,24 @@ def _gains(report: Productivity) -> str:
     return _table(("chains", "thinking tokens", "gain in accuracy", "95 % interval"), rows)
 
 
-def _prices(stopper: Stopper, table: Table) -> str:
+def _prices(stopper: Stopper, arrays: TraceArrays) -> str:
     rows = []
     for policy in stopper.policies:
-        found = play(table, policy)
-        looks = [
-            str(stage.thinking_tokens)
-            for stage, rule in zip(stopper.stages, policy.rules, strict=False)
-            if rule.looks
-        ]
+        found = replay(arrays, policy)
+        spent = found.spent
+        read = spent.first + spent.other + spent.votes
         rows.append(
             (
                 f"{policy.price:.2g}",
                 f"{found.right.mean():.4f}",
-                f"{found.tokens.mean():.1f}",
-                ", ".join(looks),
+                f"{spent.thought.mean():.1f}",
+                f"{read.mean():.1f}",
+                f"{spent.probes.mean():.2f}",
+                f"{found.orders.mean():.2f}",
             )
         )
-    heads = ("accuracy a token must bring", "right", "thinking tokens", "looks after")
-    return _table(heads, rows, stopper.chosen)
+    heads = ("accuracy a token must bring", "right", "thinking tokens", "prompt tokens read")
+    return _table((*heads, "probes", "orders"), rows, stopper.chosen)
 
 
 def _table(heads: Iterable[str], rows: Iterable[Sequence[str]], chosen: int | None = None) -> str:

@@ -44,7 +44,7 @@ class Tally:
         self.preferred: Counter[str] = Counter()
         self.disagreed = self.compared = 0
         self.right = self.labelled = 0
-        self.tokens = 0
+        self.tokens = self.orders = 0
 
     def add(self, line: Line) -> None:
         self.rows += 1
@@ -59,9 +59,10 @@ class Tally:
         self.stages[stage] += 1
         self.thought[stage] += verdict.usage.thinking_tokens
         self.preferred[verdict.preferred] += 1
-        if verdict.orders and verdict.agree is not None:
+        self.orders += verdict.orders_read if verdict.orders else 0
+        if verdict.orders and verdict.consistent is not None:
             self.compared += 1
-            self.disagreed += not verdict.agree
+            self.disagreed += not verdict.consistent
         if line.label in ("a", "b"):
             self.labelled += 1
             self.right += verdict.preferred == line.label
@@ -86,6 +87,7 @@ class Tally:
             "win_rate_of_a": _share(wins, self.verdicts),
             "accuracy": _share(self.right, self.labelled),
             "order_flips": _share(self.disagreed, self.compared),
+            "orders_read": self.orders / self.verdicts if self.verdicts else None,
             "thinking_tokens": self.tokens,
             "stages": [
                 {"stage": stage, "rows": count, "mean_thinking_tokens": self.thought[stage] / count}
@@ -119,6 +121,8 @@ def summary_table(figures: dict[str, Any]) -> Table:
         if found is not None:
             shown = f"{found['share']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
             table.add_row(label, f"{shown} of {found['n']}")
+    if figures["orders_read"] is not None:
+        table.add_row("orders read", f"{figures['orders_read']:.2f} of 2 a verdict")
     table.add_row("thinking tokens", f"{figures['thinking_tokens']:,}")
     for stage in figures["stages"]:
         name = "stopped at once" if stage["stage"] == 0 else f"after checkpoint {stage['stage']}"

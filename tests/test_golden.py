@@ -1,6 +1,5 @@
 """Judgements are what they were: outcomes, prompt hashes and digests of weights, kept as data."""
 
-import asyncio
 import json
 from collections import Counter
 
@@ -18,6 +17,17 @@ def test_scripted_judgements_end_as_they_did() -> None:
         if found:
             wrong[number] = found
     assert not wrong, f"{len(wrong)} differ, such as {dict(list(wrong.items())[:3])}"
+
+
+def test_priced_judgements_end_as_they_did() -> None:
+    wrong = {}
+    for number, was in enumerate(kept.read("priced")):
+        found = kept.differences(was, kept.as_told(scripted.judge_priced(number)))
+        if found:
+            wrong[number] = found
+    assert not wrong, f"{len(wrong)} differ, such as {dict(list(wrong.items())[:3])}"
+    orders = Counter(was.get("orders_read") for was in kept.read("priced"))
+    assert min(orders[1], orders[2]) > 100
 
 
 def test_the_scripts_come_by_every_way_to_end() -> None:
@@ -43,26 +53,19 @@ def test_the_scripts_come_by_every_way_to_end() -> None:
 
 
 @pytest.mark.slow
-def test_nano_judges_as_it_did() -> None:
-    """In float64 what is computed beside it does not matter, so all at once."""
-    engine = nano.open_nano()
-
-    async def all_of_them() -> list[dict[str, object]]:
-        free = asyncio.Semaphore(32)
-
-        async def one(number: int) -> dict[str, object]:
-            async with free:
-                return kept.as_kept(await nano.judge_case(engine, number))
-
-        return await asyncio.gather(*(one(number) for number in range(nano.N)))
-
+@pytest.mark.parametrize("name", ["nano", "nano-priced"])
+def test_nano_judges_as_it_did(name: str) -> None:
+    engine, was = nano.open_nano(), kept.read(name)
+    known, told = nano.version_1(), kept.as_kept
+    if name == "nano-priced":
+        known, told = nano.shipped(), kept.as_told
     try:
-        outcomes = asyncio.run(all_of_them())
+        outcomes = [told(one) for one in nano.judge_all(engine, len(was), known)]
     finally:
         engine.close()
     wrong = {}
-    for number, (was, now) in enumerate(zip(kept.read("nano"), outcomes, strict=True)):
-        if found := kept.differences(was, now):
+    for number, (before, now) in enumerate(zip(was, outcomes, strict=True)):
+        if found := kept.differences(before, now):
             wrong[number] = found
     assert not wrong, f"{len(wrong)} differ, such as {dict(list(wrong.items())[:3])}"
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean, pstdev
+from typing import NamedTuple
 
 from rrm.allocation.account import Account, AllOf, Capped, Metered
 from rrm.allocation.controller import (
@@ -23,8 +24,10 @@ from rrm.allocation.controller import (
     share_of_total,
 )
 from rrm.allocation.ledger import Holding, Ledger
-from rrm.allocation.meter import PROBE_TOKENS, Meter, Tokens, Work, amount
-from rrm.stopping import AT_ONCE, Policy, Stopper
+from rrm.allocation.meter import PROBE_TOKENS, Meter, Tokens, Work
+from rrm.priced import PricedPolicy
+from rrm.stopping import Stopper
+from rrm.thresholds import AT_ONCE, Policy
 from rrm.types import Usage
 
 
@@ -93,7 +96,7 @@ class Budget:
         """
         self.begun += 1
         self.ledger.total += self.per_pair
-        self._unthought.append(self._plan(0.0, 0.0, prompts))
+        self._unthought.append(self._plan(_unthought(stopper), prompts))
         share = self._choose(stopper, self._target(), pair, prompts)
         self._open.add(share)
         return share
@@ -143,10 +146,12 @@ class Budget:
         options = _options(stopper)
         if stopper is None or len(options) == 1:
             return self._share(stopper, max(0.0, target), most=max(0.0, target))
-        plans = [self._plan(tokens, probes, prompts) for _, tokens, probes in options]
+        if target <= 0:
+            return self._share(_following(stopper, options[0].policy), 0.0)
+        plans = [self._plan(option, prompts) for option in options]
         plans = list(itertools.accumulate(plans, max))
         chosen = self.controller.choose(plans, target, int(pair[-15:], 16) / 16**15)
-        following = _following(stopper, options[chosen][0])
+        following = _following(stopper, options[chosen].policy)
         return self._share(following, plans[chosen] * self.controller.bias)
 
     def _share(
@@ -154,15 +159,13 @@ class Budget:
     ) -> PairAccount:
         return PairAccount(self, self.ledger.open(), stopper, planned, most, self.controller.bias)
 
-    def _plan(self, tokens: float, probes: float, prompts: tuple[int, int]) -> float:
-        """What a pair costs that thinks for so many tokens and is probed so often after.
-
-        Both prompts are probed, and later the chain that has grown, which may be either.
-        """
-        each = round(tokens / 2)
+    def _plan(self, option: _Option, prompts: tuple[int, int]) -> float:
+        """What a pair costs that is judged so, halved between its orders."""
+        each = round(option.tokens / 2)
         return sum(
-            amount(self.meter, [Work("prompt", prompt, 0), Work("thought", each, prompt)])
-            + (1 + probes / 2) * self.meter.price(Work("probe", 0, prompt + each))
+            option.orders / 2 * self.meter.price(Work("prompt", prompt, 0))
+            + self.meter.price(Work("thought", each, prompt))
+            + option.probes / 2 * self.meter.price(Work("probe", 0, prompt + each))
             for prompt in prompts
         )
 
@@ -209,24 +212,45 @@ class PairAccount:
         self.budget.end(self)
 
 
-def _options(stopper: Stopper | None) -> list[tuple[Policy | None, float, float]]:
-    """No thought, the policies by falling price, whole chains: with mean tokens and probes."""
-    found: list[tuple[Policy | None, float, float]] = [(AT_ONCE, 0.0, 0.0)]
+class _Option(NamedTuple):
+    """A way to judge a pair, and what it takes on average. policy: none, whole chains."""
+
+    policy: PricedPolicy | Policy | None
+    tokens: float
+    """generated as thought"""
+    probes: float
+    """verdicts read, each order's counted"""
+    orders: float
+    """orders whose prompt is read"""
+
+
+def _unthought(stopper: Stopper | None) -> _Option:
+    """No thought at all."""
+    policy = AT_ONCE if stopper is None else stopper.at_once
+    orders = 1.0 if isinstance(policy, PricedPolicy) else 2.0
+    return _Option(policy, 0.0, orders, orders)
+
+
+def _options(stopper: Stopper | None) -> list[_Option]:
+    """No thought, the policies by falling price, whole chains."""
+    found = [_unthought(stopper)]
     if stopper is None:
         return found
-    found += [
-        (policy, policy.tokens, policy.looks)
-        for policy in reversed(stopper.policies)
-        if policy.tokens is not None and policy.looks is not None
-    ]
+    for policy in reversed(stopper.policies):
+        if isinstance(policy, PricedPolicy):
+            if policy.tokens is None or policy.probes is None or policy.orders is None:
+                continue
+            found.append(_Option(policy, policy.tokens, policy.probes, policy.orders))
+        elif policy.tokens is not None and policy.looks is not None:
+            found.append(_Option(policy, policy.tokens, 2.0 + policy.looks, 2.0))
     if stopper.whole_tokens is not None:
-        found.append((None, stopper.whole_tokens, 0.0))
+        found.append(_Option(None, stopper.whole_tokens, 2.0, 2.0))
     return found
 
 
-def _following(stopper: Stopper, policy: Policy | None) -> Stopper:
+def _following(stopper: Stopper, policy: PricedPolicy | Policy | None) -> Stopper:
     """`stopper` at this policy; a certificate covers what is not dearer than its own."""
-    if policy is AT_ONCE:
-        update = {"policies": (AT_ONCE,), "chosen": 0, "certificate": None}
+    if policy is not None and policy.price >= AT_ONCE.price:
+        update = {"policies": (policy,), "chosen": 0, "certificate": None}
         return stopper.model_copy(update=update)
     return stopper.at_price(-1.0 if policy is None else policy.price)

@@ -7,7 +7,6 @@ read with the probe that is already reserved.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,15 +36,19 @@ class Action(Protocol):
 
 @dataclass(frozen=True)
 class ReadPrompts:
-    """Read the prompts of `orders`, and what they say without thought."""
+    """Read the prompts of `orders`, and what they say without thought.
+
+    Where the other chain has grown already, the readout stands where that one does.
+    """
 
     orders: tuple[Order, ...]
 
     async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
-        if not await run.open(run.chains, account, math.inf, self.orders):
+        if not await run.open(run.chains, account, self.orders):
             return False
-        if reads(0):
-            await run.read(account, 0)
+        place = run.path[-1].place if run.path else 0
+        if reads(place):
+            await run.read(account, place)
         return True
 
 
@@ -53,7 +56,7 @@ class ReadPrompts:
 class Grow:
     """Grow the chains of `orders` to the last of `rungs`, the ladder's rung number `stage`.
 
-    last: there is no rung after it.
+    Prompts that were not read are read first. last: there is no rung after it.
     """
 
     orders: tuple[Order, ...]
@@ -67,7 +70,8 @@ class Grow:
         return (self.stage, "lead") if self.last and len(self.orders) == 1 else (self.stage,)
 
     async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
-        if not await run.grow(run.chains, self.rungs, account, self.orders):
+        opened = await run.open(run.chains, account, self.orders)
+        if not opened or not await run.grow(run.chains, self.rungs, account, self.orders):
             await run.read_where_it_stands(account)
             return False
         alone = [run.chains.thoughts[order] for order in self.orders]
@@ -79,13 +83,17 @@ class Grow:
 
 @dataclass(frozen=True)
 class Whole:
-    """Grow both chains to their ends, or to the last of `rungs`. capped: that is no ladder's."""
+    """Grow both chains to their ends, or to the last of `rungs`. capped: that is no ladder's.
+
+    Prompts that were not read are read first.
+    """
 
     rungs: tuple[int, ...]
     capped: bool = False
 
     async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
-        if not await run.grow(run.chains, self.rungs, account, ORDERS):
+        opened = await run.open(run.chains, account)
+        if not opened or not await run.grow(run.chains, self.rungs, account, ORDERS):
             await run.read_where_it_stands(account)
             return False
         capped = self.capped and not run.chains.closed

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rrm.chain import ORDERS, Order
 from rrm.decision.actions import Action, Grow, ReadPrompts, Reply, Vote, Whole, WriteVerdict
-from rrm.decision.state import State
+from rrm.decision.state import ChainKey, State
 
 REPLY_TOKENS = 32
 """how much a closed chain may write to state its verdict, where that has to be parsed"""
@@ -22,23 +22,30 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class Line:
-    """Both prompts, the rungs of some orders, both chains whole, more chains.
+    """Prompts, the rungs of some orders, both chains whole, more chains.
 
     rungs: thinking tokens of each chain, rising; the last one is the limit. capped: it is below
     the ladder's. stepping: the orders that may be read at rungs; a single one leads, while the
-    other waits. votes: pairs of chains in all.
+    other waits. first: the orders whose prompts come before all else; the other's is offered in
+    every state after. votes: pairs of chains in all.
     """
 
     rungs: tuple[int, ...]
     capped: bool = False
     stepping: tuple[Order, ...] = ()
+    first: tuple[Order, ...] = ORDERS
     votes: int = 1
 
     def actions(self, state: State) -> Sequence[Action]:
         chains = state.orders(*ORDERS)
-        if not all(chain.opened for chain in chains):
-            return [ReadPrompts(ORDERS)]
         limit = self.rungs[-1]
+        unread = tuple(order for order in ORDERS if not state.chains[ChainKey(order)].opened)
+        if unread:
+            begun = len(unread) < len(ORDERS)
+            prompts: list[Action] = [ReadPrompts(unread if begun else self.first)]
+            if limit == 0 or len(self.first) == len(ORDERS):
+                return prompts
+            return [*prompts, *self._rungs(state), Whole(self.rungs, self.capped)]
         if limit == 0 or state.replies or state.voted:
             return []
         whole = all(chain.ended or chain.tokens >= limit for chain in chains)

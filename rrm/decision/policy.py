@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rrm.decision.actions import Action, Grow, Reply, Stop, Vote
+from rrm.decision.actions import Action, Grow, ReadPrompts, Reply, Stop, Vote
 from rrm.decision.state import Place, Readout, State
 from rrm.parse import Reading
-from rrm.stopping import Policy as Rules
+from rrm.priced import PricedPolicy, Step
+from rrm.thresholds import Policy as Rules
 from rrm.types import StopReason
 
 
@@ -82,15 +83,84 @@ class Thresholds:
         """Whether an action is of use after this readout."""
         if isinstance(action, Grow):
             return any(map(self.reads, action.places))
-        if isinstance(action, Vote):
-            reading = None if last is None else last.reading
-            return (
-                reading is not None
-                and last is not None
-                and last.place == "both"
-                and not self.rules.both.stops(reading.margin, reading.agree)
-            )
+        return not isinstance(action, Vote) or _undecided(last, self.rules)
+
+    def onward(self, actions: Sequence[Action], last: Readout) -> Action | None:
+        """What leads to whole chains for one who would have stopped."""
+        return next((one for one in actions if self.buys(one, last)), None)
+
+
+@dataclass(frozen=True)
+class Priced:
+    """Buys what its rules say is worth its price; the other order's prompt is one such thing.
+
+    sure: why it stops where they say that it is.
+    """
+
+    rules: PricedPolicy
+    sure: StopReason = StopReason.MARGIN
+
+    def reads(self, place: Place) -> bool:
         return True
+
+    def choose(
+        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+    ) -> Action | Stop:
+        last = seen[-1] if seen else None
+        if last is None:
+            return _found(actions, "other" if self.rules.start == 0 else "end") or Stop()
+        weighed = self.rules.weigh(last)
+        if weighed is None or not last.readable:
+            return self.onward(actions, last) or Stop()
+        if weighed.step == "stop":
+            return Stop(self.sure)
+        if weighed.step == "tie":
+            return Stop(StopReason.CLOSE)
+        return _found(actions, weighed.step) or Stop()
+
+    def onward(self, actions: Sequence[Action], last: Readout) -> Action | None:
+        """What leads to whole chains, and from there to votes or to a written verdict."""
+        useful = [
+            one for one in actions if not isinstance(one, Vote) or _undecided(last, self.rules)
+        ]
+        return _found(useful, "both")
+
+
+def _undecided(last: Readout | None, rules: PricedPolicy | Rules) -> bool:
+    """Whether both whole chains were read and leave it to a vote."""
+    reading = None if last is None else last.reading
+    if reading is None or last is None or last.place != "both":
+        return False
+    return not rules.both.stops(reading.margin, reading.agree)
+
+
+def _found(actions: Sequence[Action], step: Step) -> Action | None:
+    """The action for a step, or what comes nearest: from a depth that is not offered, the next one
+    after it; behind the last one, whole chains."""
+    prompts = [one for one in actions if isinstance(one, ReadPrompts)]
+    rungs = [one for one in actions if isinstance(one, Grow)]
+    if step == "other" and prompts:
+        return prompts[0]
+    if isinstance(step, int):
+        rungs = [one for one in rungs if one.stage >= step] or rungs[-1:]
+    elif step == "end":
+        rungs = rungs[-1:]
+    else:
+        rungs = []
+    later = [one for one in actions if not isinstance(one, ReadPrompts | Grow)]
+    return next(iter([*rungs, *later, *prompts]), None)
+
+
+class Stopping(Protocol):
+    """A policy that may stop early."""
+
+    def reads(self, place: Place) -> bool: ...
+
+    def choose(
+        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+    ) -> Action | Stop: ...
+
+    def onward(self, actions: Sequence[Action], last: Readout) -> Action | None: ...
 
 
 @dataclass
@@ -100,7 +170,7 @@ class Audited:
     report: given that place, its reason, and the readout of both whole chains.
     """
 
-    inner: Thresholds
+    inner: Stopping
     report: Callable[[Readout, StopReason, Readout], None]
     early: tuple[Readout, StopReason] | None = field(default=None, init=False)
 
@@ -114,7 +184,7 @@ class Audited:
         if not isinstance(choice, Stop) or choice.reason is None:
             return choice
         self.early = self.early or (seen[-1], choice.reason)
-        return next((one for one in actions if self.inner.buys(one, seen[-1])), Stop())
+        return self.inner.onward(actions, seen[-1]) or Stop()
 
     def observe(self, readout: Readout) -> None:
         """Tell the monitor, once both chains are whole and before they are put to the vote."""

@@ -94,16 +94,18 @@ class JudgeRun:
     # -- what actions do --------------------------------------------------------------------------
 
     async def open(
-        self,
-        chains: ChainPair,
-        account: Account,
-        priority: float,
-        orders: Sequence[Order] = ORDERS,
+        self, chains: ChainPair, account: Account, orders: Sequence[Order] = ORDERS
     ) -> bool:
-        """Pay for the prompts of `orders`, and have enough for their probes."""
+        """Pay for the prompts of `orders` that were not read yet, with enough for their probes.
+
+        A judgement's first prompt goes before all else.
+        """
+        begun = self.path or any(one.opened for one in self.chains.thoughts.values())
+        priority = self._priority if begun else math.inf
         thoughts = [chains.thoughts[order] for order in orders]
+        thoughts = [one for one in thoughts if not one.opened]
         prompts = [Work("prompt", len(one.chain.prompt_ids), 0) for one in thoughts]
-        if not await account.reserve([*prompts, *_probes(thoughts)], priority):
+        if prompts and not await account.reserve([*prompts, *_probes(thoughts)], priority):
             return False
         account.pay(prompts)
         for one in thoughts:
@@ -140,11 +142,11 @@ class JudgeRun:
 
     async def read_where_it_stands(self, account: Account) -> None:
         """A readout of what was reached when the account refused more, if that is new."""
-        if not self.path or self._tokens <= self.path[-1].tokens:
-            return
         lead = self.chains.thoughts[self.chains.lead]
+        if not lead.opened or (self.path and self._tokens <= self.path[-1].tokens):
+            return
         grown = len(lead.chain.ids)
-        place: Place = self.path[-1].place
+        place: Place = self.path[-1].place if self.path else 0
         place = next((n for n, rung in enumerate(self.rungs, start=1) if rung >= grown), place)
         if not lead.forced:
             place = "lead"
@@ -155,9 +157,8 @@ class JudgeRun:
     async def vote(self, account: Account) -> bool:
         """One more pair of whole chains; False if the account refused a part of it."""
         number = self.votes
-        priority = self._priority
         chains = await self._start(number)
-        paid = await self.open(chains, account, priority)
+        paid = await self.open(chains, account)
         paid = paid and await self.grow(chains, self.rungs, account)
         if paid:
             reading = await self._probe(chains, account)
@@ -191,8 +192,7 @@ class JudgeRun:
             self._before = self._before.plus(self.chains.usage())
             self.chains = await self._start(0)
         thoughts = list(self.chains.thoughts.values())
-        priority = self._priority if self.path else math.inf
-        if not await self.open(self.chains, account, priority):
+        if not await self.open(self.chains, account):
             return False
         work = [_thought(one, tokens) for one in thoughts]
         if thinking and not await account.reserve(work, self._priority):
@@ -226,7 +226,11 @@ class JudgeRun:
     def _add(self, place: Place, reading: PairReading, at: At | None = None) -> None:
         if at is None:
             at = self._capped_at if place == "capped" else _wire(place)
-        self.path.append(Readout(place, at, self._tokens, reading))
+        prompt = self.path[0].prompt if self.path else None
+        if not self.path and place == 0:
+            prompt = reading.margins[ORDERS.index(self.chains.lead)]
+        lead = self.chains.lead
+        self.path.append(Readout(place, at, self._tokens, reading, lead=lead, prompt=prompt))
         self._news.append(self.path[-1])
 
     def _write(self, replies: tuple[Reading, ...], place: At) -> None:

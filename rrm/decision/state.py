@@ -68,6 +68,10 @@ class Readout:
     """by probe; None: it was written out"""
     replies: tuple[Reading, ...] = ()
     """what both orders wrote, where it was"""
+    lead: Order = "ab"
+    """the order that leads"""
+    prompt: float | None = None
+    """margin towards a that the leading order's prompt had, where that was read"""
 
     @property
     def readable(self) -> bool:

@@ -9,40 +9,77 @@ import pytest
 
 from benchmarks.frontier import (
     LEAST_SAVED,
+    MEASURES,
+    MOST_LOST,
     STYLES,
     TRACES,
     Set,
+    cheapest,
+    compare,
     drift,
-    figures,
-    measures,
+    liking,
     missed,
+    missed_by_published,
     plot,
+    proofs,
+    published,
     read,
+    read_mini,
     read_sets,
-    tokens_for,
+    split,
 )
 from judges import rrm
 from judges.nano.pairs import write_pairs
 from rrm.baselines import PUBLISHED, VOTING
+from rrm.calibration.arrays import TOKENS_ALONE
+from rrm.calibration.lines import LINES, ONE_WHOLE
 from rrm.engine import Engine
 from rrm.trace import TracedChain, trace
 from serving.rows import read_dataset
-from tests.helpers.traces import LADDER, simulated
+from tests.helpers.traces import LADDER, arrays, simulated
 
 
 def test_equal_accuracy_is_reached_by_one_setting_or_a_mixture_of_two() -> None:
     tokens, accuracy = np.array([0.0, 50.0, 100.0]), np.array([0.8, 0.82, 1.0])
-    assert tokens_for(tokens, accuracy, 0.8) == 0
-    assert tokens_for(tokens, accuracy, 1.0) == 100
-    assert tokens_for(tokens, accuracy, 0.9) == pytest.approx(50)  # half of the pairs at 100
-    assert tokens_for(tokens, accuracy, 1.01) == math.inf
+    assert cheapest(tokens, accuracy, 0.8) == 0
+    assert cheapest(tokens, accuracy, 1.0) == 100
+    assert cheapest(tokens, accuracy, 0.9) == pytest.approx(50)  # half of the pairs at 100
+    assert cheapest(tokens, accuracy, 1.01) == math.inf
 
 
-def test_the_frontier_of_a_known_judge() -> None:
-    made = Set("mixed", "rrm", simulated(1, 3000), simulated(2, 1500))
-    said, drawn = figures(made, LADDER, seed=1)
+def test_ours_and_every_rival_are_compared_by_every_measure() -> None:
+    fit, held = arrays(1, 1500), arrays(2, 1500)
+    for measure in MEASURES:
+        said = compare(fit, held, measure, seed=1)
+        mine = said["ours"]
+        assert mine["saved"]["low"] - 1e-9 <= mine["saved"]["value"] <= mine["saved"]["high"] + 1e-9
+        assert mine["lost"]["value"] <= 0.02
+        assert said.keys() == {"ours", "orders", ONE_WHOLE, *LINES}
+        for name in (ONE_WHOLE, *LINES):
+            assert said[name]["saved"] < 1
+    lost, saved = split(fit.plus(held), 1500, "saved", seed=1)
+    assert lost < 0.02
+    assert saved > 0.1
+
+
+def test_certificates_are_tried_on_pairs_that_nothing_has_seen() -> None:
+    found = proofs(arrays(1, 3000), 2000, seed=1)
+    assert set(found) == {0.01, 0.02}
+    for level, (lost, saved) in found.items():
+        assert lost <= 2 * level
+        assert 0 <= saved < 1
+
+
+def test_a_liking_moves_both_orders_apart() -> None:
+    made = liking(arrays(1, 400), 3.0, 1.5, seed=1)
+    assert made.liked[:, 0].mean() == pytest.approx(3.0, abs=0.3)
+    assert (made.whole == arrays(1, 400).whole).all()
+
+
+def test_published_ways_are_compared_at_our_accuracy() -> None:
+    made = Set("mixed", "rrm", simulated(1, 3000), simulated(2, 1500), LADDER)
+    said, drawn = published(made, seed=1)
     assert said["lost"]["value"] <= 0.012
-    assert said["saved"]["low"] <= said["saved"]["value"] <= said["saved"]["high"]
     assert 0 < said["of_oracle"]["value"] < 1
     assert {f"points over {name}" for name in PUBLISHED} <= said.keys()
     assert said["certificate"]["n"] == 1500
@@ -52,12 +89,12 @@ def test_the_frontier_of_a_known_judge() -> None:
 def test_drift_is_told_from_a_quiet_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.frontier.DRIFTS", 5)
     monkeypatch.setattr("benchmarks.frontier.QUIET", 20)
-    easy = Set("mixed", "rrm", simulated(1, 1500), simulated(2, 500))
+    easy = Set("mixed", "rrm", simulated(1, 1500), simulated(2, 500), LADDER)
     flipped = [
         trace.model_copy(update={"votes": tuple((turned(a), turned(b)) for a, b in trace.votes)})
         for trace in simulated(3, 500)
     ]
-    found = drift(easy, Set("close", "rrm", flipped, flipped), LADDER, seed=1)
+    found = drift(easy, Set("close", "rrm", flipped, flipped, LADDER), 1, TOKENS_ALONE)
     assert found["found"] == 1
     assert found["median"] < 300
     assert found["false_alarms"] <= found["delta"]
@@ -96,44 +133,37 @@ def test_what_takes_votes_has_traces_with_votes() -> None:
 
 def test_a_set_with_votes_is_compared_with_what_takes_votes() -> None:
     voted = [trace.model_copy(update={"votes": trace.votes * 3}) for trace in simulated(2, 400)]
-    said, drawn = figures(Set("voted", "rrm", simulated(1, 2000), voted), LADDER, seed=1)
+    made = Set("voted", "rrm", simulated(1, 2000), voted, LADDER)
+    said, drawn = published(made, seed=1)
     assert {f"points over {name}" for name in VOTING} <= said.keys()
     assert set(VOTING) <= set(drawn)
     # The same chains thrice tell nothing more and cost thrice as much.
     assert said["fewer than uniform votes"]["value"] >= said["saved"]["value"] - 1e-9
 
 
-def test_what_is_missed_is_said(tmp_path: Path) -> None:
-    good = {
-        "lost": 0.005,
-        "saved": 0.8,
-        "fewer than uniform budget": 0.7,
-        "of_oracle": 0.8,
-        "replay_seconds": 1.0,
-        **{f"points over {name}": 0.1 for name in PUBLISHED},
-    }
-    assert missed("mixed", {name: {"value": value} for name, value in good.items()}) == []
-    bad = {
-        "lost": 0.02,
-        "saved": 0.4,
-        "fewer than uniform budget": 0.5,
-        "of_oracle": 0.7,
-        "replay_seconds": 61.0,
-        **{f"points over {name}": 0.0 for name in PUBLISHED},
-    }
-    said = {name: {"value": value} for name, value in bad.items()}
-    assert len(missed("mixed", said)) == 5 + 1 + len(PUBLISHED)
-    assert len(missed("close", said)) == 3
-    votes = {f"points over {name}": {"value": -0.1} for name in VOTING}
-    votes["replay_seconds"] = {"value": 1.0}
-    assert len(missed("voted", votes)) == len(VOTING)
-    assert set(LEAST_SAVED) == {"mixed", "close"}
+def test_what_is_missed_is_said() -> None:
+    def told(lost: float, saved: float) -> dict[str, dict[str, object]]:
+        ours = {"ours": {"lost": {"value": lost}, "saved": {"value": saved}}}
+        return {f"{name} rrm": {measure: ours} for name, measure in LEAST_SAVED}
+
+    assert missed(told(0.0, 1.0)) == []
+    assert len(missed(told(0.0, 0.0))) == len({name for name, _ in LEAST_SAVED})
+    assert len(missed(told(2 * MOST_LOST, 1.0))) == len({name for name, _ in LEAST_SAVED})
+    behind = {f"points over {name}": {"value": 0.0} for name in (*PUBLISHED, *VOTING)}
+    assert len(missed_by_published("mixed", behind)) == len(PUBLISHED)
+    assert len(missed_by_published("voted", behind)) == len(VOTING)
+    assert missed_by_published("close", behind) == []
+
+
+def test_mini_is_cut_in_two() -> None:
+    made = read_mini(TRACES, 50)
+    assert (len(made.fitted), len(made.held)) == (50, 50)
+    assert {trace.label for trace in made.held} == {"a", "b"}
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
-    made = Set("mixed", "rrm", simulated(1, 800), simulated(2, 300))
-    _, drawn = figures(made, LADDER, seed=1)
+    made = Set("mixed", "rrm", simulated(1, 800), simulated(2, 300), LADDER)
+    _, drawn = published(made, seed=1)
     file = tmp_path / "frontier.png"
-    key = ("mixed", "rrm")
-    plot({key: drawn}, {key: measures(made)["FLOPs"]}, file, seed=1)
+    plot({("mixed", "rrm"): drawn}, file, seed=1)
     assert file.stat().st_size > 10_000

@@ -8,7 +8,8 @@ import pytest
 from benchmarks.productive import by_votes, missed, sample
 from judges.asked import Asked
 from rrm.productivity import Gain, Productivity
-from rrm.stopping import AT_ONCE, Stopper
+from rrm.stopping import Stopper
+from rrm.thresholds import AT_ONCE
 from rrm.types import Unscored, Verdict
 from tests.helpers.judging import LONG, at, prefers_good, scripted, unreadable, verdict
 from tests.helpers.judging import judged as judged_by

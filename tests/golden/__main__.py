@@ -1,4 +1,4 @@
-"""Write the golden outcomes anew: `python -m tests.golden [scripted] [nano]`.
+"""Write golden outcomes anew: `python -m tests.golden [scripted] [priced] [nano] [nano-priced]`.
 
 Only where a change is meant, and each change is named in tests/golden/README.md.
 """
@@ -9,18 +9,21 @@ from tests.golden import kept, nano, scripted
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or ["scripted", "nano"]
+    wanted = sys.argv[1:] or ["scripted", "nano", "priced", "nano-priced"]
     if "scripted" in wanted:
-        kept.write("scripted", [scripted.judge_case(number) for number in range(scripted.N)])
+        every = [kept.as_kept(scripted.judge_case(number)) for number in range(scripted.N)]
+        kept.write("scripted", every)
+    if "priced" in wanted:
+        some = [kept.as_told(scripted.judge_priced(number)) for number in range(scripted.N_PRICED)]
+        kept.write("priced", some)
+    engine = nano.open_nano()
     if "nano" in wanted:
-        engine = nano.open_nano()
-        outcomes = []
-        for number in range(nano.N):
-            outcomes.append(nano.judge_one_by_one(engine, number))
-            if (number + 1) % 100 == 0:
-                print(f"{number + 1} of {nano.N}", file=sys.stderr)
-        engine.close()
-        kept.write("nano", outcomes)
+        told = nano.judge_all(engine, nano.N, nano.version_1())
+        kept.write("nano", [kept.as_kept(one) for one in told])
+    if "nano-priced" in wanted:
+        told = nano.judge_all(engine, nano.N_PRICED, nano.shipped())
+        kept.write("nano-priced", [kept.as_told(one) for one in told])
+    engine.close()
 
 
 main()

@@ -20,9 +20,17 @@ TOLERANCE = 1e-6
 def as_kept(outcome: Verdict | Unscored) -> dict[str, Any]:
     """The outcome as schema 1 has it, without its time."""
     found: dict[str, Any] = outcome.model_dump(mode="json")
-    found.pop("version")
+    for name in ("version", "orders_read"):
+        found.pop(name, None)
     for name in ("seconds", "read_tokens", "generated_tokens"):
         found["usage"].pop(name)
+    return found
+
+
+def as_told(outcome: Verdict | Unscored) -> dict[str, Any]:
+    """All of the outcome but its time."""
+    found: dict[str, Any] = outcome.model_dump(mode="json")
+    found["usage"].pop("seconds")
     return found
 
 
@@ -34,8 +42,8 @@ def rounded(value: Any) -> Any:
     return [rounded(one) for one in value] if isinstance(value, list) else value
 
 
-def write(name: str, outcomes: Sequence[Verdict | Unscored]) -> None:
-    lines = [json.dumps(rounded(as_kept(one)), separators=(",", ":")) for one in outcomes]
+def write(name: str, outcomes: Sequence[dict[str, Any]]) -> None:
+    lines = [json.dumps(rounded(one), separators=(",", ":")) for one in outcomes]
     path = HERE / f"{name}.jsonl.gz"
     path.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
 

@@ -1,11 +1,17 @@
-"""800 judgements on nano: 200 pairs in two styles, each at two of twelve settings in rotation."""
+"""Judgements on nano: pairs in two styles, each at two of twelve settings in rotation.
+
+800 by the thresholds of version 1, kept as a fixture, and 120 by what is shipped.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from judges.asked import Asked
 from judges.nano import CALIBRATION, WEIGHTS, data
@@ -13,18 +19,20 @@ from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
 from rrm.allocation.budget import Budget
 from rrm.allocation.meter import Compute
-from rrm.artifact import load_calibration
+from rrm.artifact import Artifact
 from rrm.audit import Auditor, Expected
 from rrm.cost import CostModel
 from rrm.engine import Engine, EngineOptions
 from rrm.engines import open_engine
-from rrm.stopping import Rule, Stopper
+from rrm.stopping import Stopper
 from rrm.style import open_style
+from rrm.thresholds import Rule
 from rrm.types import Unscored, Verdict
 
 STYLES = ("rrm", "rm-r1")
 PAIRS = 200
 N = 2 * PAIRS * len(STYLES)
+N_PRICED = 120
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,20 @@ def open_nano() -> Engine:
     return open_engine(f"transformers:{WEIGHTS}", EngineOptions(dtype="float64"))
 
 
-async def judge_case(engine: Engine, number: int) -> Verdict | Unscored:
+def version_1() -> Artifact:
+    """The thresholds that nano came with before."""
+    text = gzip.decompress((Path(__file__).parent / "stopper.v1.json.gz").read_bytes())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "stopper.json"
+        file.write_bytes(text)
+        return Artifact.read(file)
+
+
+def shipped() -> Artifact:
+    return Artifact.read(CALIBRATION)
+
+
+async def judge_case(engine: Engine, number: int, known: Artifact) -> Verdict | Unscored:
     """The outcome of judgement `number`."""
     index, turn = divmod(number, 2)
     style = open_style(STYLES[index % len(STYLES)])
@@ -86,7 +107,7 @@ async def judge_case(engine: Engine, number: int) -> Verdict | Unscored:
     rng = random.Random(f"golden {style.name} {which}")
     pair = pair_of(data.draw(rng))
     setting = SETTINGS[(which + turn * len(SETTINGS) // 2) % len(SETTINGS)]
-    stopper = load_calibration(CALIBRATION, style.name, style.prompt_hash)
+    stopper = known.of(style.name, style.prompt_hash)
     assert stopper is not None
     judge = PairwiseJudge(
         engine,
@@ -98,5 +119,16 @@ async def judge_case(engine: Engine, number: int) -> Verdict | Unscored:
     return await judge.judge(pair, setting.asked, budget=setting.budget())
 
 
-def judge_one_by_one(engine: Engine, number: int) -> Verdict | Unscored:
-    return asyncio.run(judge_case(engine, number))
+def judge_all(engine: Engine, count: int, known: Artifact) -> list[Verdict | Unscored]:
+    """In float64 what is computed beside a judgement does not matter, so 32 at once."""
+
+    async def all_of_them() -> list[Verdict | Unscored]:
+        free = asyncio.Semaphore(32)
+
+        async def one(number: int) -> Verdict | Unscored:
+            async with free:
+                return await judge_case(engine, number, known)
+
+        return await asyncio.gather(*(one(number) for number in range(count)))
+
+    return asyncio.run(all_of_them())

@@ -1,4 +1,7 @@
-"""2,000 random judgements on scripts, each made anew from its number alone."""
+"""Random judgements on scripts, each made anew from its number alone.
+
+2,000 by thresholds, or by none, and 1,000 by priced policies.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,12 @@ from rrm.audit import Auditor, Expected
 from rrm.cost import CostModel
 from rrm.engine import Chain
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
-from rrm.stopping import Curve, Policy, Rule, Stage, Stopper
+from rrm.stopping import Curve, Stage, Stopper
+from rrm.thresholds import Policy, Rule
 from rrm.types import Effort, Pair, Unscored, Verdict
+from tests.helpers.policies import any_policy
 
-N = 2000
+N, N_PRICED = 2000, 1000
 LADDER = (8, 16, 32, 64)
 LIMITS = (None, None, None, None, None, 0, 1, 15, 16, 17, 40, 64, 100, 1000)
 COST = CostModel(
@@ -104,6 +109,17 @@ def _stopper(rng: random.Random) -> Stopper:
     )
 
 
+def _priced(rng: random.Random) -> Stopper:
+    policies = []
+    tokens = 90.0
+    for price in (0.0001, 0.001, 0.01):
+        tokens *= rng.uniform(0.3, 0.9)
+        made = any_policy(rng.getrandbits(32), len(LADDER), rng.random() < 0.1)
+        spent = {"price": price, "tokens": tokens, "probes": 2.0, "orders": 1.3}
+        policies.append(made.model_copy(update=spent))
+    return _stopper(rng).model_copy(update={"policies": tuple(policies)})
+
+
 def _budget(rng: random.Random) -> Budget:
     """In thinking tokens, in FLOPs, or a stream's."""
     kind = rng.choice(("tokens", "tokens", "flops", "stream"))
@@ -118,7 +134,18 @@ def judge_case(number: int) -> Verdict | Unscored:
     """The outcome of judgement `number`."""
     rng = random.Random(f"golden {number}")
     probe, texts = _probe(rng), _texts(rng)
-    stopper = None if rng.random() < 0.2 else _stopper(rng)
+    return _judge(rng, probe, texts, None if rng.random() < 0.2 else _stopper(rng))
+
+
+def judge_priced(number: int) -> Verdict | Unscored:
+    """The outcome of judgement `number` of those by a priced policy."""
+    rng = random.Random(f"golden priced {number}")
+    return _judge(rng, _probe(rng), _texts(rng), _priced(rng))
+
+
+def _judge(
+    rng: random.Random, probe: ProbeScript, texts: list[str], stopper: Stopper | None
+) -> Verdict | Unscored:
     engine = ScriptedEngine(texts, probe)
     engine.can_probe = rng.random() > 0.2
     budget = _budget(rng) if rng.random() < 0.25 else None

@@ -17,7 +17,8 @@ from rrm.artifact import load_calibration
 from rrm.audit import Auditor, Expected
 from rrm.engine import Chain, Engine
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
-from rrm.stopping import Curve, Policy, Rule, Stage, Stopper
+from rrm.stopping import Curve, Stage, Stopper
+from rrm.thresholds import Policy, Rule
 from rrm.types import Pair, Unscored, Verdict
 
 PAIR = Pair(prompt="Which?", response_a="good", response_b="bad")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Literal
 
+from rrm.calibration.arrays import TraceArrays
 from rrm.trace import Trace, TracedChain
 
-LADDER = (8, 16)
+LADDER = (8, 16, 24)
 
 
 BOND = {"data": "d", "model": "m", "prompt_hash": "h"}
@@ -38,3 +40,38 @@ def simulated(seed: int, n: int) -> list[Trace]:
         other = chain([margins[0], 9.0 * sign])
         traces.append(Trace(label=label, lead="ab", prompt_tokens=(1, 1), votes=((lead, other),)))
     return traces
+
+
+def arrays(seed: int, n: int) -> TraceArrays:
+    return TraceArrays.of(simulated(seed, n), LADDER)
+
+
+def hopeless(traces: list[Trace], share: float, seed: int) -> list[Trace]:
+    """Some of the pairs are too close for any thought: coin flips from first to last."""
+    rng = random.Random(seed)
+    made = []
+    for trace in traces:
+        if rng.random() < share:
+            label: Literal["a", "b"] = "a" if rng.random() < 0.5 else "b"
+            small = [[rng.uniform(-0.05, 0.05) for _ in (0, *LADDER)] for _ in "ab"]
+            chains = tuple(chain(margins) for margins in small)
+            trace = trace.model_copy(
+                update={"label": label, "votes": (chains,), "group": "hopeless"}
+            )
+        made.append(trace)
+    return made
+
+
+def liking(traces: list[Trace], mean: float, spread: float, seed: int) -> list[Trace]:
+    """The same judge with a liking for what is shown first, drawn pair by pair."""
+    rng = random.Random(seed)
+    made = []
+    for trace in traces:
+        extra = rng.gauss(mean, spread)
+        votes = tuple((_shifted(one, extra), _shifted(two, -extra)) for one, two in trace.votes)
+        made.append(trace.model_copy(update={"votes": votes}))
+    return made
+
+
+def _shifted(of: TracedChain, by: float) -> TracedChain:
+    return of.model_copy(update={"margins": tuple(margin + by for margin in of.margins)})

@@ -20,12 +20,14 @@ from judges.scores import ScoreStyle
 from rrm.allocation.budget import Budget
 from rrm.artifact import load_calibration
 from rrm.audit import Auditor, Expected
-from rrm.chain import ChainText, Thought
+from rrm.chain import ChainText, PairReading, Thought
+from rrm.decision.state import Readout
 from rrm.engine import Chain, Engine, EngineError, ModelCard, Sampling, UnreadableText
 from rrm.engines.scripted import ScriptedEngine
 from rrm.productivity import Gain, Productivity
-from rrm.stopping import AT_ONCE, Curve, Policy, Rule, Stage, Stopper
+from rrm.stopping import Curve, Stage, Stopper
 from rrm.style import Rendered
+from rrm.thresholds import AT_ONCE, Policy, Rule
 from rrm.types import Certificate, Checkpoint, Pair, StopReason, Unscored, Verdict
 from tests.helpers.judging import (
     LONG,
@@ -143,10 +145,14 @@ def test_a_wide_margin_needs_no_votes_and_a_cap_has_none() -> None:
 
 def test_votes_that_contradict_go_on_to_the_last() -> None:
     tokens = len("x" * 12 + "</think>")
-    found = verdict(voting(always_first, ["x" * 12 + "</think>"], most=3))
-    assert found.reason is StopReason.VOTED
+    found = judged(voting(always_first, ["x" * 12 + "</think>"], most=3))
+    assert found.reason == "order_conflict"
     assert found.usage.thinking_tokens == 3 * 2 * tokens
-    assert found.preferred == "tie"
+
+
+def readout(margin: float) -> Readout:
+    """Of both prompts."""
+    return Readout(0, 0, 0, PairReading((margin, margin), (1.0, 1.0), None))
 
 
 def test_what_is_too_close_to_think_on_is_a_tie() -> None:
@@ -155,8 +161,8 @@ def test_what_is_too_close_to_think_on_is_a_tie() -> None:
     found = verdict(scripted(prefers_good(0.1), [LONG], stopper))
     assert (found.reason, found.preferred, found.probability) == (StopReason.CLOSE, "tie", 0.5)
     assert found.usage.thinking_tokens == 0
-    assert stopper.bid(0, found.margin, agree=True) == 0
-    assert stopper.bid(0, 1.0, agree=True) == 0.001
+    assert stopper.bid(readout(found.margin)) == 0
+    assert stopper.bid(readout(1.0)) == 0.001
     watched = Auditor(Expected(apart=0.05, spent=0.5), delta=0.1)
     made = scripted(prefers_good(0.1), [LONG], stopper)
     judge = PairwiseJudge(made.engine, made.style, stopper, made.ladder, auditor=watched)
@@ -348,10 +354,29 @@ def test_no_thought_asked_is_no_thought() -> None:
     assert found.reason is StopReason.NO_THOUGHT
 
 
-def test_a_judge_that_always_says_the_first_prefers_neither() -> None:
-    found = verdict(scripted(always_first, [LONG]))
-    assert (found.preferred, found.probability) == ("tie", 0.5)
-    assert not found.agree
+def test_a_judge_that_always_says_the_first_is_not_scored() -> None:
+    for asked in (Asked(), Asked("full"), Asked(max_thinking_tokens=8)):
+        found = judged(scripted(always_first, [LONG]), asked=asked)
+        assert isinstance(found, Unscored)
+        assert found.reason == "order_conflict"
+    none = verdict(scripted(always_first, [LONG]), asked=Asked("none"))
+    assert (none.preferred, none.probability, none.agree) == ("tie", 0.5, False)
+
+
+def test_what_order_alone_explains_hangs_on_the_calibration() -> None:
+    """One order says 3 for the first place; the other's preference is added to it."""
+
+    def probe(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+        prompt = text_of(chain)
+        odds = 3.0 + (1.0 if prompt.index("good") < prompt.index("bad") else -1.0)
+        share = 1 / (1 + math.exp(-odds))
+        return {labels[0]: math.log(share), labels[1]: math.log(1 - share)}
+
+    assert verdict(scripted(probe, [LONG])).preferred == "a"  # 1 is more than a quarter of 3
+    strict = at(9.0).model_copy(update={"conflict": 0.5, "chosen": None})
+    assert judged(scripted(probe, [LONG], strict)).reason == "order_conflict"
+    kind = at(9.0).model_copy(update={"conflict": 0.2, "chosen": None})
+    assert verdict(scripted(probe, [LONG], kind)).preferred == "a"
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2, 15, 16, 17, 40, 64, 1000])
@@ -476,8 +501,9 @@ def test_swapping_a_pair_mirrors_its_verdict(
 
     straight = scripted(probe, texts, at(threshold))
     mirrored = scripted(probe, texts[::-1], at(threshold))
-    one = verdict(straight, asked=Asked(return_chain=True))
-    other = verdict(mirrored, PAIR.swapped(), Asked(return_chain=True)).mirrored()
+    one = judged(straight, asked=Asked(return_chain=True))
+    other = judged(mirrored, PAIR.swapped(), Asked(return_chain=True))
+    other = other.mirrored() if isinstance(other, Verdict) else other
     same = {"usage": one.usage}
     assert one == other.model_copy(update=same)
 
@@ -507,8 +533,9 @@ def test_nano_judges_right_and_mirrors(nano: Engine, style: LabelStyle | ScoreSt
     straight, swapped = asyncio.run(both())
     right = 0
     for example, one, other in zip(many, straight, swapped, strict=True):
-        assert isinstance(one, Verdict)
-        assert isinstance(other, Verdict)
+        if isinstance(one, Unscored) or isinstance(other, Unscored):
+            assert one.reason == other.reason == "order_conflict"
+            continue
         right += one.preferred == "ab"[example.better]
         turned = other.mirrored()
         assert turned.preferred == one.preferred

@@ -17,7 +17,9 @@ from rrm.artifact import (
     calibration_file,
     load_calibration,
 )
-from rrm.stopping import Curve, Rule
+from rrm.priced import PricedPolicy
+from rrm.stopping import Curve
+from rrm.thresholds import Policy, Rule
 from tests.golden.kept import HERE
 from tests.helpers.judging import at
 
@@ -37,19 +39,22 @@ def test_infinite_thresholds_survive_the_file_and_another_prompt_gets_none(tmp_p
     assert load_calibration(file, "rrm", "changed") is None
     assert load_calibration(file, "grm", "h") is None
     assert load_calibration(tmp_path / "elsewhere", "rrm", "h") is None
-    assert math.isinf(at(1.5).policies[0].rules[0].differ)
+    [policy] = at(1.5).policies
+    assert isinstance(policy, Policy)
+    assert math.isinf(policy.rules[0].differ)
 
 
-def test_nanos_is_its_version_1_converted() -> None:
-    """Not fitted again: every curve, threshold and certificate is the same."""
-    old = json.loads(gzip.decompress((HERE / "stopper.v1.json.gz").read_bytes()))
-    new = Artifact.read(CALIBRATION)
-    assert set(new.styles) == set(old["stoppers"]) == {"rrm", "rm-r1", "grm"}
-    assert new.model_digest == old["model_digest"]
-    for style, bound in new.styles.items():
-        assert bound.prompt_hash == old["prompt_hashes"][style]
-        kept = json.loads(bound.calibration.model_dump_json())
-        assert _without(kept, "alone") == old["stoppers"][style]
+def test_nano_has_a_certified_policy_in_every_style() -> None:
+    made = Artifact.read(CALIBRATION)
+    assert set(made.styles) == {"rrm", "rm-r1", "grm"}
+    for style, bound in made.styles.items():
+        known = bound.calibration
+        assert bound.kind == "priced"
+        assert isinstance(known.policy, PricedPolicy), style
+        assert known.certificate is not None
+        assert known.token_prices is not None
+        assert known.token_prices.kind == "flops"
+        assert known.position_bias[-1].thinking_tokens is None
 
 
 def _without(value: Any, name: str) -> Any:
@@ -62,7 +67,15 @@ def test_version_1_is_read_where_that_is_all_there_is(tmp_path: Path) -> None:
     old = tmp_path / STOPPER_FILE
     old.write_bytes(gzip.decompress((HERE / "stopper.v1.json.gz").read_bytes()))
     assert calibration_file(tmp_path) == old
-    assert Artifact.read(old) == Artifact.read(CALIBRATION)
+    kept = json.loads(gzip.decompress((HERE / "stopper.v1.json.gz").read_bytes()))
+    made = Artifact.read(old)
+    assert made.model_digest == kept["model_digest"]
+    for style, bound in made.styles.items():
+        assert bound.kind == "thresholds"
+        assert bound.prompt_hash == kept["prompt_hashes"][style]
+        known = json.loads(bound.calibration.model_dump_json())
+        for name in ("policies", "certificate", "stages", "expected"):
+            assert _without(known[name], "alone") == kept["stoppers"][style][name]
     new = written(tmp_path / CALIBRATION_FILE)
     assert calibration_file(tmp_path) == new
     assert calibration_file(tmp_path / "elsewhere").name == CALIBRATION_FILE
@@ -96,7 +109,7 @@ def test_states_in_which_one_order_alone_was_read_are_kept(tmp_path: Path) -> No
     found = load_calibration(file, "rrm", "h")
     assert found == made
     assert found is not None
-    assert found.policy is not None
+    assert isinstance(found.policy, Policy)
     rule = found.policy.rules[0]
     assert rule.looks
     assert rule.stops(-0.8, None)

@@ -20,7 +20,7 @@ from rrm.baselines import (
     uniform_votes,
 )
 from rrm.calibration import calibrated
-from rrm.replay import Table
+from rrm.calibration.arrays import TraceArrays
 from rrm.trace import TracedChain
 from tests.helpers.traces import BOND, LADDER, chain, simulated
 
@@ -29,6 +29,7 @@ ROUTE = Route(
     tokens=np.array([[0.0, 10.0, 20.0]] * 4),
     agree=np.array([True, False, True, True]),
     each=2,
+    prompts=np.full(4, 20.0),
 )
 """positive is right"""
 
@@ -120,6 +121,7 @@ def test_the_table_gives_each_bin_of_difficulty_its_own_depth() -> None:
         tokens=np.tile([0.0, 10.0, 20.0], (1000, 1)),
         agree=np.ones(1000, dtype=bool),
         each=2,
+        prompts=np.full(1000, 20.0),
     )
     curve = compute_optimal(made, made)
     spent = [float(point.tokens.mean()) for point in curve]
@@ -140,7 +142,7 @@ def test_the_oracle_pays_for_no_vain_thought() -> None:
 def test_ours_begins_with_whole_chains_and_others_end_there() -> None:
     traces = simulated(3, 400)
     stopper = calibrated(traces, LADDER, "s", BOND)
-    table = Table.of(traces, LADDER)
+    table = TraceArrays.of(traces, LADDER)
     curve = ours(table, stopper)
     assert len(curve) == len(stopper.policies) + 1
     whole = sum(trace.whole_tokens for trace in traces) / len(traces)

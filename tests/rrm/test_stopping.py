@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.stopping import Curve, Policy, Rule, Stage, Stopper, uncalibrated
+from rrm.stopping import Curve, Stage, Stopper, uncalibrated
+from rrm.thresholds import Policy, Rule
 from rrm.types import Certificate
 
 SLOPES = st.floats(0.0, 20.0)
@@ -64,7 +65,7 @@ def test_a_rule_that_never_stops_does_not_look() -> None:
 
 def test_each_checkpoint_has_its_own_rule() -> None:
     found = stopper().policy
-    assert found is not None
+    assert isinstance(found, Policy)
     assert not found.rule(0).stops(2.0, agree=True)
     assert found.rule(1).stops(-2.0, agree=True)
     assert found.rule(7).stops(2.0, agree=True)  # beyond the ladder: the last one

@@ -13,7 +13,8 @@ from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
 from rrm.engine import Chain, Engine
 from rrm.engines.scripted import ScriptedEngine
-from rrm.stopping import Curve, Policy, Rule, Stage, Stopper
+from rrm.stopping import Curve, Stage, Stopper
+from rrm.thresholds import Policy, Rule
 from rrm.trace import Trace, TracedChain, trace
 from rrm.types import Pair, Verdict
 from tests.helpers.judging import examples

@@ -16,8 +16,9 @@ from rrm.allocation.controller import HORIZON
 from rrm.allocation.ledger import Ledger
 from rrm.allocation.meter import Compute, Tokens, Work, amount
 from rrm.calibration import calibrated
+from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays, replay, whole
 from rrm.cost import CostModel
-from rrm.replay import Table, play
+from rrm.priced import PricedPolicy
 from rrm.stopping import Stopper
 from rrm.types import Usage
 from tests.helpers.traces import BOND, LADDER, simulated
@@ -31,7 +32,9 @@ def begin(budget: Budget, stopper: Stopper | None = None, pair: str = DIGEST) ->
 
 @pytest.fixture(scope="module")
 def stopper() -> Stopper:
-    return calibrated(simulated(1, 2000), LADDER, "simulated", BOND, epsilon=0.05)
+    return calibrated(
+        simulated(1, 2000), LADDER, "simulated", BOND, epsilon=0.05, tokens=TOKENS_ALONE
+    )
 
 
 def thought(tokens: float) -> list[Work]:
@@ -158,8 +161,8 @@ def spend(
 @pytest.mark.parametrize("harder", [0.6, 1.0, 1.5])
 def test_the_price_spends_what_there_is(stopper: Stopper, part: float, harder: float) -> None:
     """Also where pairs need more thought, or less, than those that it was fitted on."""
-    table = Table.of(simulated(9, 600), LADDER)
-    whole = float(table.tokens[:, table.both].mean()) * harder
+    made = TraceArrays.of(simulated(9, 600), LADDER)
+    most = float(whole(made).spent.thought.mean()) * harder
     cache: dict[int | None, list[float]] = {}
 
     def costs(share: PairAccount, number: int) -> float:
@@ -168,10 +171,10 @@ def test_the_price_spends_what_there_is(stopper: Stopper, part: float, harder: f
         if chosen == -1:
             return 0.0
         if chosen not in cache:
-            cache[chosen] = list(play(table, share.stopper.policy).tokens * harder)
+            cache[chosen] = list(replay(made, share.stopper.policy).spent.thought * harder)
         return cache[chosen][number]
 
-    total = part * whole * 600
+    total = part * most * 600
     assert spend(Budget(total, 600), stopper, costs, 600) == pytest.approx(total, rel=0.06)
 
 
@@ -189,8 +192,8 @@ def test_a_certificate_covers_only_what_is_not_dearer(stopper: Stopper) -> None:
     assert poor.certificate is None
     none = begin(Budget(0, 10), stopper).stopper
     assert none is not None
-    assert none.policy is not None
-    assert none.policy.rules[0].stops(0.0, agree=False)
+    assert isinstance(none.policy, PricedPolicy)
+    assert [rule.steps for rule in none.policy.rules] == [("stop",)]
 
 
 def test_without_prices_each_pair_has_an_equal_share() -> None:

@@ -18,8 +18,8 @@ from rrm.decision.run import JudgeRun
 from rrm.decision.state import Readout, State
 from rrm.engine import EngineError, Growth, Probed, Question
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
-from rrm.stopping import NEVER, Rule
-from rrm.stopping import Policy as Rules
+from rrm.thresholds import NEVER, Rule
+from rrm.thresholds import Policy as Rules
 from rrm.types import StopReason
 from tests.helpers.judging import LONG, PAIR, prefers_good, text_of, unreadable
 

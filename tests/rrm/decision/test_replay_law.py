@@ -3,25 +3,27 @@
 import asyncio
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from judges import rrm
 from rrm.allocation.account import Unlimited
-from rrm.chain import ChainPair
+from rrm.calibration.arrays import TraceArrays, Walked, replay
+from rrm.chain import ChainPair, Order
 from rrm.decision.driver import decide
 from rrm.decision.plan import Line
-from rrm.decision.policy import Thresholds
+from rrm.decision.policy import Policy, Priced, Thresholds
 from rrm.decision.run import JudgeRun
 from rrm.engine import Chain
 from rrm.engines.scripted import ScriptedEngine
-from rrm.replay import Table, play
-from rrm.stopping import Policy, Rule
+from rrm.thresholds import Policy as Rules
+from rrm.thresholds import Rule
 from rrm.trace import Trace, trace
 from rrm.types import StopReason
 from tests.helpers.judging import PAIR, text_of
+from tests.helpers.policies import any_policy
 
 LADDER = (8, 16, 32)
 
@@ -47,7 +49,7 @@ def world(seed: int) -> ScriptedEngine:
     return ScriptedEngine(["x" * n + "</think>" for n in lengths], probe)
 
 
-def rules(seed: int) -> Policy:
+def rules(seed: int) -> Rules:
     rng = random.Random(f"rules {seed}")
 
     def rule() -> Rule:
@@ -61,40 +63,78 @@ def rules(seed: int) -> Policy:
 
     both = Rule(agree=rng.uniform(0, 4)) if rng.random() < 0.5 else Rule(agree=0.0, differ=0.0)
     made = tuple(rule() for _ in range(len(LADDER) + 1))
-    return Policy(price=0.001, rules=made, lead=rule(), both=both)
+    return Rules(price=0.001, rules=made, lead=rule(), both=both)
 
 
 @settings(max_examples=300)
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 3))
-def test_replaying_is_driving(seed: int, wanted: int, votes: int) -> None:
+def test_replaying_thresholds_is_driving_them(seed: int, wanted: int, votes: int) -> None:
     made = rules(wanted)
+    found = replay(TraceArrays.of([traced(seed, votes)], LADDER), made)
+    run, reason = driven(
+        seed, lambda lead: Line(LADDER, stepping=(lead,), votes=votes), Thresholds(made)
+    )
+    last = run.path[-1].reading
+    assert last is not None
+    compare(found, run, reason, last.margin)
 
-    async def traced() -> Trace:
-        return await trace(world(seed), rrm.STYLE, PAIR, "a", LADDER, votes=votes)
 
-    async def driven() -> JudgeRun:
+@settings(max_examples=500)
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 3), st.booleans())
+def test_replaying_a_priced_policy_is_driving_it(
+    seed: int, wanted: int, votes: int, at_end: bool
+) -> None:
+    made = any_policy(wanted, len(LADDER), at_end)
+    found = replay(TraceArrays.of([traced(seed, votes)], LADDER), made)
+
+    def plan(lead: Order) -> Line:
+        return Line(LADDER, stepping=(lead,), first=(lead,), votes=votes)
+
+    run, reason = driven(seed, plan, Priced(made))
+    weighed = made.weigh(run.path[-1])
+    last = run.path[-1].reading
+    assert last is not None
+    compare(found, run, reason, last.margin if weighed is None else weighed.log_odds)
+    opened = [one for one in run.chains.thoughts.values() if one.opened]
+    assert len(opened) == found.orders[0]
+
+
+def traced(seed: int, votes: int) -> Trace:
+    return asyncio.run(trace(world(seed), rrm.STYLE, PAIR, "a", LADDER, votes=votes))
+
+
+def driven(seed: int, plan: Callable[[Order], Line], policy: Policy) -> tuple[JudgeRun, StopReason]:
+    async def go() -> tuple[JudgeRun, StopReason]:
         engine = world(seed)
 
         async def start(vote: int) -> ChainPair:
             return ChainPair(engine, rrm.STYLE, PAIR, vote=vote)
 
         run = JudgeRun(await start(0), start, LADDER)
-        plan = Line(LADDER, stepping=(run.chains.lead,), votes=votes)
-        run_reason = await decide(run, plan, Thresholds(made), Unlimited(), lambda one: None)
-        tied.append(run_reason.reason is StopReason.CLOSE)
-        return run
+        decided = await decide(
+            run, plan(run.chains.lead), policy, Unlimited(), lambda readout: None
+        )
+        return run, decided.reason
 
-    tied: list[bool] = []
-    table = Table.of([asyncio.run(traced())], LADDER)
-    played = play(table, made)
-    run = asyncio.run(driven())
-    last = run.path[-1]
-    assert last.reading is not None
-    place = int(played.place[0])
-    names = {len(LADDER) + 1: "lead", table.both: "both", table.both + 1: "votes"}
-    at = names.get(place, place)
+    return asyncio.run(go())
+
+
+def compare(found: Walked, run: JudgeRun, reason: StopReason, margin: float) -> None:
+    """The same verdict at the same place, for the same tokens, read and generated."""
+    last, spent = run.path[-1], found.spent
+    towards = 1 if run.chains.lead == "ab" else -1
+    assert math.isclose(margin, towards * found.value[0], rel_tol=1e-3, abs_tol=1e-3)
+    assert bool(found.tied[0]) == (reason is StopReason.CLOSE)
+    [where] = [key for key, some in found.stopped.items() if some[0]]
     # Without more votes, whoever is put to the vote is told what both whole chains said.
-    assert last.place == at or (last.place, at) == ("votes", "both")
-    assert last.tokens == played.tokens[0]
-    assert bool(played.tied[0]) == tied[0]
-    assert abs(last.reading.margin) - float(table.margin[0, place]) < 1e-4
+    if isinstance(where, str):
+        assert (last.place, where) in (("both", "both"), ("votes", "votes"), ("votes", "both"))
+    else:
+        depth = "end" if last.place in ("lead", len(LADDER)) else last.place
+        assert depth == where.depth
+    assert run.usage.thinking_tokens == spent.thought[0]
+    suffix = len(rrm.STYLE.suffix("", ended=False))
+    closed = len(rrm.STYLE.suffix("", ended=True))
+    prompts = spent.first[0] + spent.other[0] + spent.votes[0]
+    probes = spent.probes[0]
+    assert closed * probes <= run.usage.read_tokens - prompts <= suffix * probes
