@@ -1,8 +1,10 @@
 """Does thought follow closeness, and what does that save? `python -m benchmarks.closeness`.
 
-Judges `n` held-out nano pairs in each pairwise style three times: no thought, adaptive, and full
-with every checkpoint read, which gives the uniform depths too. Adaptive is really run, not
-replayed. Exits 1 if a figure that is promised is missed.
+Judges `n` held-out nano pairs in each pairwise style three times: no thought, adaptive, and both
+chains whole with every checkpoint read, which gives the uniform depths too. Adaptive is really run,
+not replayed. Rivals that read one order or both and look at the margin, tuned on the traces that
+`benchmarks.frontier` fits on, are played on the same whole chains. Computed tokens are all that are
+read or generated, probes included. Exits 1 if a figure that is promised is missed.
 """
 
 from __future__ import annotations
@@ -13,15 +15,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from scipy.stats import spearmanr
 
+from benchmarks.frontier import MOST, TRACES, read
 from benchmarks.report import finish, interval, machine, parser
 from judges.asked import Asked
 from judges.nano import data
 from judges.nano.pairs import pair_of
-from rrm.types import Checkpoint, Effort, Verdict
+from rrm.calibration import COMPUTED
+from rrm.calibration.arrays import TraceArrays, whole
+from rrm.calibration.lines import settings
+from rrm.trace import Trace, trace
+from rrm.types import Effort, Verdict
 from serving.registry import Registry
 from serving.settings import load_settings
 
@@ -30,15 +37,22 @@ MOST_LOST = 0.01
 MOST_OF_FULL = 0.45
 MOST_OF_UNIFORM = 0.60
 LEAST_CORRELATION = 0.4
+LEAST_SAVED = 0.58
+SUFFIX = 2
+"""tokens of one probe of nano in either style"""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One pair: whether each policy was right, and its thinking tokens in both orders."""
+    """One pair: whether each policy was right, and its tokens in both orders."""
 
     gap: int
     right: dict[str, bool]
     tokens: dict[str, int]
+    computed: dict[str, int]
+    unscored: bool = False
+    """adaptive: the orders contradict each other, within what order alone explains"""
+    whole: Trace | None = None
 
 
 Figure = Callable[[Sequence[Row]], float]
@@ -52,6 +66,10 @@ def tokens(policy: str) -> Figure:
     return lambda rows: sum(row.tokens[policy] for row in rows) / len(rows)
 
 
+def computed(policy: str) -> Figure:
+    return lambda rows: sum(row.computed[policy] for row in rows) / len(rows)
+
+
 async def judge_all(registry: Registry, style: str, examples: list[data.Example]) -> list[Row]:
     judge = registry.pairwise(style)
     ladder = registry.ladder
@@ -60,20 +78,26 @@ async def judge_all(registry: Registry, style: str, examples: list[data.Example]
         pair, label = pair_of(example), "ab"[example.better]
         right: dict[str, bool] = {}
         spent: dict[str, int] = {}
-        efforts: tuple[Effort, ...] = ("none", "adaptive", "full")
-        path: tuple[Checkpoint, ...] = ()
+        every: dict[str, int] = {}
+        unscored = False
+        efforts: tuple[Effort, ...] = ("none", "adaptive")
         for effort in efforts:
-            outcome = await judge.judge(pair, Asked(effort, trace=effort == "full"))
-            if not isinstance(outcome, Verdict):
+            outcome = await judge.judge(pair, Asked(effort))
+            if not isinstance(outcome, Verdict) and outcome.reason != "order_conflict":
                 raise RuntimeError(f"{example.question}: {outcome.reason}, {outcome.detail}")
-            right[effort] = outcome.preferred == label
+            unscored = not isinstance(outcome, Verdict)
+            right[effort] = isinstance(outcome, Verdict) and outcome.preferred == label
             spent[effort] = outcome.usage.thinking_tokens
-            path = outcome.path
-        for index, depth in enumerate((0, *ladder)):
-            point = path[min(index, len(path) - 1)]
-            right[f"uniform {depth}"] = point.margin != 0 and "ab"[point.margin < 0] == label
-            spent[f"uniform {depth}"] = point.thinking_tokens
-        return Row(example.gap, right, spent)
+            every[effort] = outcome.usage.read_tokens + outcome.usage.generated_tokens
+        side: Literal["a", "b"] = "a" if example.better == 0 else "b"
+        made = await trace(judge.engine, judge.style, pair, side, ladder)
+        for depth in (0, *ladder):
+            point = made.in_step(depth)
+            right[f"uniform {depth}"] = made.right(point.margin)
+            spent[f"uniform {depth}"] = point.tokens
+        right["full"], spent["full"] = right[f"uniform {ladder[-1]}"], made.whole_tokens
+        every["full"] = sum(made.prompt_tokens) + made.whole_tokens + 2 * SUFFIX
+        return Row(example.gap, right, spent, every, unscored, made)
 
     rows = []
     for future in asyncio.as_completed([one(example) for example in examples]):
@@ -88,6 +112,23 @@ def best_uniform(rows: Sequence[Row], ladder: Sequence[int]) -> str:
     goal = accuracy("adaptive")(rows)
     names = [f"uniform {depth}" for depth in (0, *ladder)]
     return next((name for name in names if accuracy(name)(rows) >= goal), "full")
+
+
+def rivals(
+    style: str, rows: Sequence[Row], ladder: Sequence[int]
+) -> dict[str, tuple[float, float]]:
+    """What fixed lines lose and save (computed), each at the cheapest setting that loses at most
+    MOST of whole chains' accuracy where it was tuned."""
+    fit = TraceArrays.of(read(TRACES, "mixed", "fit", style, 4000), ladder)
+    held = TraceArrays.of([row.whole for row in rows if row.whole is not None], ladder)
+    best: dict[str, tuple[float, float, float]] = {}
+    full = float(whole(held).spent.cost(COMPUTED).mean())
+    for name, fitted, shown in settings(fit, held, COMPUTED):
+        cost = float(fitted.spent.cost(COMPUTED).mean())
+        if fitted.lost.mean() <= MOST and cost < best.get(name, (float("inf"),))[0]:
+            saved = 1 - float(shown.spent.cost(COMPUTED).mean()) / full
+            best[name] = cost, float(shown.lost.mean()), saved
+    return {name: (lost, saved) for name, (_, lost, saved) in best.items()}
 
 
 def report(style: str, rows: list[Row], ladder: Sequence[int], seed: int) -> dict[str, Any]:
@@ -105,6 +146,16 @@ def report(style: str, rows: list[Row], ladder: Sequence[int], seed: int) -> dic
         print(f"  {name:<20} {line}")
         found[policy] = {"accuracy": right, "accuracy_95": [low, high], "tokens": spent,
                          "tokens_95": [few, many]}  # fmt: skip
+    saved = 1 - computed("adaptive")(rows) / computed("full")(rows)
+    found["saved (computed)"] = saved
+    found["saved (computed)_95"] = interval(
+        rows, lambda some: 1 - computed("adaptive")(some) / computed("full")(some), seed
+    )
+    found["unscored"] = sum(row.unscored for row in rows) / len(rows)
+    print(f"  computed tokens saved {saved:.3f}; {found['unscored']:.1%} unscored (order_conflict)")
+    found["rivals"] = rivals(style, rows, ladder)
+    for name, (lost, less) in found["rivals"].items():
+        print(f"    {name:<28} lost {100 * lost:5.2f} points, computed tokens saved {less:.3f}")
     print("  by band of closeness: accuracy / tokens of none, adaptive, full")
     found["bands"] = {}
     for band, least, most in data.BANDS:
@@ -141,6 +192,9 @@ def missed(style: str, found: dict[str, Any]) -> list[str]:
         lines.append(f"{style}: {found['of_full']:.2f} of full, more than {MOST_OF_FULL}")
     if found["of_uniform"] > MOST_OF_UNIFORM:
         lines.append(f"{style}: {found['of_uniform']:.2f} of uniform, over {MOST_OF_UNIFORM}")
+    if found["saved (computed)"] < LEAST_SAVED:
+        saved = found["saved (computed)"]
+        lines.append(f"{style}: {saved:.3f} of computed tokens saved, promised {LEAST_SAVED}")
     if found["correlation"] < LEAST_CORRELATION:
         lines.append(f"{style}: correlation {found['correlation']:.2f} under {LEAST_CORRELATION}")
     return lines
@@ -164,7 +218,7 @@ def main() -> int:
     for style, found in figures.items():
         cells = [
             f"{name} {found[name]:.3f} [{found[f'{name}_95'][0]:.3f}, {found[f'{name}_95'][1]:.3f}]"
-            for name in ("lost", "of_full", "of_uniform", "correlation")
+            for name in ("lost", "of_full", "of_uniform", "saved (computed)", "correlation")
         ]
         print(f"{style}: " + ", ".join(cells))
     lines = [line for style, found in figures.items() for line in missed(style, found)]

@@ -4,9 +4,10 @@ One SGLang server, and in turns on the same pairs, twice, each time from an empt
 (a) raw: every full chain handed to SGLang at once, which batches as it likes;
 (b) closecall over REST, effort full; (c) the same, adaptive;
 (d) what one would write without closecall: both orders' full chains through the server's chat
-endpoint, the written verdicts parsed.
-Promised: (b) at least 85 % of the tokens a second of (a); (c) at least 2.5 times the pairs a second
-of (d), at an accuracy no more than a point lower. The server's own counters give the tokens.
+endpoint, the written verdicts parsed; (e) the same in one order alone, the one that is given.
+Promised: (b) at least 85 % of the tokens a second of (a); (c) at least LEAST_SPEEDUP times the
+pairs a second of (d), at an accuracy no more than a point lower. A pair without preference, or
+unscored, counts half. The server's own counters give the tokens.
 """
 
 from __future__ import annotations
@@ -42,12 +43,13 @@ ROUNDS = 2
 STYLE = rrm.STYLE
 LEAST_OF_RAW = 0.85
 LEAST_SPEEDUP = 2.5
+GOALS = (4.0, 2.0)
 MOST_LOST = 0.01
 REPLY = 32
 """tokens of a written verdict"""
 LONGEST = 512
 """tokens of a chain"""
-WAYS = ("raw", "full", "adaptive", "chat")
+WAYS = ("raw", "full", "adaptive", "chat", "one order")
 COUNTERS = ("prompt_tokens_total", "cached_tokens_total", "generation_tokens_total")
 
 
@@ -70,7 +72,7 @@ Way = Callable[[Sequence[Pair]], Awaitable[list[str]]]
 
 
 class Ways:
-    """The four ways to one server."""
+    """The ways to one server."""
 
     def __init__(self, engine: SGLangEngine, service: ServiceProcess) -> None:
         self.engine, self.service = engine, service
@@ -107,7 +109,7 @@ class Ways:
         body = {**pair.model_dump(mode="json"), "effort": effort}
         answer = await self.http.post(f"{self.service.url}/v1/judge", json=body)
         answer.raise_for_status()
-        return str(answer.json()["preferred"])
+        return str(answer.json().get("preferred", "tie"))  # unscored is no preference
 
     async def chat(self, pairs: Sequence[Pair]) -> list[str]:
         return await at_once(pairs, self._ask)
@@ -117,6 +119,13 @@ class Ways:
         if first is None or second is None or first == second:
             return "tie"
         return "ab"[first]
+
+    async def one_order(self, pairs: Sequence[Pair]) -> list[str]:
+        async def ask(pair: Pair) -> str:
+            found = await self._order(pair)
+            return "tie" if found is None else "ab"[found]
+
+        return await at_once(pairs, ask)
 
     async def _order(self, pair: Pair) -> int | None:
         rendered = STYLE.render(str(pair.prompt), pair.responses, self.engine.control)
@@ -144,7 +153,7 @@ class Ways:
     async def lap(self, name: str, pairs: Sequence[Pair], labels: Sequence[str]) -> Lap:
         await self.http.post(f"{self.server.url}/flush_cache", headers=self.headers)
         before = await self.counters()
-        way: Way = getattr(self, name)
+        way: Way = getattr(self, name.replace(" ", "_"))
         began = time.perf_counter()
         preferred = await way(pairs)
         seconds = time.perf_counter() - began
@@ -202,6 +211,8 @@ async def probe_share(engine: SGLangEngine, n: int, seed: int) -> float:
     async def preferred(pair: Pair) -> str:
         outcome = await judge.judge(pair)
         if not isinstance(outcome, Verdict):
+            if outcome.reason == "order_conflict":
+                return "tie"
             raise RuntimeError(f"{pair.prompt}: {outcome.reason}, {outcome.detail}")
         return outcome.preferred
 
@@ -222,7 +233,7 @@ def accuracy(laps: Sequence[Lap]) -> float:
 def report(laps: dict[str, list[Lap]], seed: int) -> dict[str, Any]:
     """Print the table; returns the figures."""
     figures: dict[str, Any] = {}
-    for letter, name in zip("abcd", WAYS, strict=True):
+    for letter, name in zip("abcde", WAYS, strict=True):
         of = laps[name]
         cached = sum(lap.cached for lap in of) / sum(lap.prompt for lap in of)
         figures[name] = {
@@ -248,6 +259,9 @@ def report(laps: dict[str, list[Lap]], seed: int) -> dict[str, Any]:
         "adaptive_of_chat": lambda sample: (
             rate([lap[2] for lap in sample], "pairs") / rate([lap[3] for lap in sample], "pairs")
         ),
+        "adaptive_of_one_order": lambda sample: (
+            rate([lap[2] for lap in sample], "pairs") / rate([lap[4] for lap in sample], "pairs")
+        ),
         "lost": lambda sample: (
             accuracy([lap[3] for lap in sample]) - accuracy([lap[2] for lap in sample])
         ),
@@ -255,6 +269,7 @@ def report(laps: dict[str, list[Lap]], seed: int) -> dict[str, Any]:
     for name, figure in ratios.items():
         figures[name] = figure(rounds)
         figures[f"{name}_95"] = interval(rounds, figure, seed)
+    print(f"goals: {GOALS[0]:g} times chat in both orders, {GOALS[1]:g} times one order")
     return figures
 
 
@@ -289,7 +304,7 @@ def main() -> int:
     print(f"probes are {probes:.1%} of the tokens that adaptive judging computes")
     print(f"machine: {machine()}; model: nano on SGLang; seed {args.seed}, n {args.n}, ", end="")
     print(f"{CALLERS} callers, {ROUNDS} rounds; took {time.monotonic() - began:.0f} s")
-    for name in ("full_of_raw", "adaptive_of_chat", "lost"):
+    for name in ("full_of_raw", "adaptive_of_chat", "adaptive_of_one_order", "lost"):
         low, high = figures[f"{name}_95"]
         print(f"{name}: {figures[name]:.3f} [{low:.3f}, {high:.3f}]")
     return finish({**figures, "n": args.n}, missed(figures), args.json)

@@ -228,8 +228,9 @@ class _Judging:
             stepping = (self.run.chains.lead,)
         stopper = self.following
         votes = stopper.most_votes if stopper is not None and self.rules and asked.plain else 1
-        bought = isinstance(self.followed, PricedPolicy)
-        first = (self.run.chains.lead,) if bought else ORDERS
+        rules = self.followed
+        alone = isinstance(rules, PricedPolicy) and not rules.together
+        first = (self.run.chains.lead,) if alone else ORDERS
         return Line(self.rungs, self.rungs[-1] < judge.ladder[-1], stepping, first, votes)
 
     def _policy(self) -> DecisionPolicy:

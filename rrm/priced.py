@@ -120,6 +120,9 @@ class PricedPolicy(Frozen):
     start: Literal[0, "end"] = Field(
         description="the leading chain's depth at its first readout: its prompt, or its end"
     )
+    together: bool = Field(
+        False, description="both prompts are read at once, as nearly all pairs need the other's"
+    )
     last_rung: int = Field(description="number of the ladder's last: there a chain is at its end")
     rules: tuple[StateRule, ...]
     both: Rule = Field(ALWAYS, description="for both whole chains; who goes on takes votes")
@@ -150,7 +153,7 @@ class PricedPolicy(Frozen):
             raise ValueError("this policy reads no prompt for its verdict")
         first = self.rule(other=False, depth=0)
         rule = first.model_copy(update={"cuts": (), "steps": ("stop",)})
-        spent = {"tokens": 0.0, "probes": 1.0, "orders": 1.0}
+        spent = {"tokens": 0.0, "probes": 1.0, "orders": 1.0, "together": False}
         return self.model_copy(update={"price": AT_ONCE.price, "rules": (rule,), **spent})
 
     def weigh(self, readout: Readout) -> Weighed | None:

@@ -122,8 +122,8 @@ def chances(stopper: Stopper, found: Walked) -> NDArray[np.float64]:
                 said[row] = stage.probability(found.value[row], bool(agree[row]))
     if not stopper.thinks:
         at_once = arrays.lead[:, 0] * arrays.other_prompt > 0
-        for row, value in enumerate(found.value):
-            said[row] = stopper.stages[0].probability(value, bool(at_once[row]))
+        for index, value in enumerate(found.value):
+            said[index] = stopper.stages[0].probability(value, bool(at_once[index]))
     return said
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rrm.decision.state import READABLE_MASS
 from rrm.priced import Chance, Depth, PricedPolicy, StateKey, TokenPrices
@@ -184,7 +184,7 @@ class TraceArrays:
         """Both together."""
         import numpy as np
 
-        every = {
+        every: dict[str, Any] = {
             name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in _ARRAYS
         }
         return replace(self, **every)
@@ -420,6 +420,8 @@ def walk(arrays: TraceArrays, policy: PricedPolicy) -> Walked:
     readouts, orders = np.ones(n), np.ones(n)
     depth = arrays.onto(arrays.column(policy.start))
     spent = steps.start(arrays.column(policy.start))
+    if policy.together:
+        spent, other, orders = spent + steps.other(), ~other, orders + 1
     came: dict[StateKey, Flags] = {}
     stopped: dict[StateKey | str, Flags] = {}
     at_end = np.zeros(n, dtype=bool)

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from rrm.calibration.arrays import Steps, TraceArrays, chance, walk, whole
+from rrm.calibration.arrays import Steps, TraceArrays, Walked, chance, walk, whole
 from rrm.priced import Chance, Depth, PricedPolicy, StateKey, StateRule, Step, TokenPrices
 from rrm.thresholds import ALWAYS, Rule
 
@@ -50,6 +50,8 @@ KNEE = 0.4
 """quantile of |margin| beyond which a margin may count for less"""
 CLOSEST = 0.55
 """a verdict more likely right than this is never given up as a tie"""
+NEARLY = 0.9
+"""share of the pairs that is taken for all, to ask for both prompts in one call"""
 DIGITS = 6
 """of the numbers in a rule"""
 CLEAR_TIE = 3.0
@@ -73,6 +75,9 @@ def path(
         came = learnt.came
         best = _reachable(min((learnt, blind), key=lambda one: one.loss).policy)
         found = walk(arrays, best)
+        if _asks_for_both(found, best):
+            best = best.model_copy(update={"together": True})
+            found = walk(arrays, best)
         yield best.model_copy(
             update={
                 "tokens": float(found.spent.thought.mean()),
@@ -80,6 +85,14 @@ def path(
                 "orders": float(found.orders.mean()),
             }
         )
+
+
+def _asks_for_both(found: Walked, policy: PricedPolicy) -> bool:
+    """Whether nearly all pairs go from the leading prompt to the other one."""
+    first, both = (found.came.get(StateKey(other, 0)) for other in (False, True))
+    if policy.start != 0 or first is None or both is None:
+        return False
+    return float(both.sum()) >= NEARLY * float(first.sum())
 
 
 def _reachable(policy: PricedPolicy) -> PricedPolicy:
@@ -283,7 +296,7 @@ class _Looking:
                 there = self.there[:, column] & arrays.can_read(other, column)
                 some = there & came[key] if came is not None and key in came else ~there & there
                 some = some if some.sum() >= FEW else there
-                weight = there * np.where(some, 1.0, ASIDE)
+                weight = there.astype(float) * np.where(some, 1.0, ASIDE)
                 rules.append(self._state(key, some, weight, worth))
         return PricedPolicy(
             price=self.price,

@@ -45,10 +45,11 @@ class Line:
         """The least |margin| to stop at, for each place but the last."""
         centres, columns = self.centres(fit), self.columns(fit)
         places = columns if self.both_ends else columns[:-1]
-        grids = []
+        grids: list[list[float]] = []
         for column in places:
             margin = np.abs(self._margin(fit, column, centres)[fit.there[:, column]])
-            grid = np.quantile(margin, np.linspace(0, 0.98, GRID)) if len(margin) > GRID else []
+            few = len(margin) <= GRID
+            grid = [] if few else np.quantile(margin, np.linspace(0, 0.98, GRID)).tolist()
             grids.append([*grid, np.inf])
         least = [np.inf] * len(places)
         best = np.inf

@@ -16,7 +16,8 @@ def rows(adaptive_right: int) -> list[Row]:
     for index in range(10):
         right = {"adaptive": index < adaptive_right, "full": True}
         right |= {"uniform 0": index < 5, "uniform 8": index < 8, "uniform 16": True}
-        made.append(Row(gap=index, right=right, tokens=dict.fromkeys(right, index)))
+        spent = dict.fromkeys(right, index)
+        made.append(Row(gap=index, right=right, tokens=spent, computed=spent))
     return made
 
 
@@ -29,9 +30,11 @@ def test_the_best_uniform_depth_is_the_shallowest_as_accurate() -> None:
 
 def test_every_promise_can_be_missed() -> None:
     held = {"lost": 0.01, "of_full": 0.45, "of_uniform": 0.6, "correlation": 0.4}
+    held["saved (computed)"] = 0.58
     assert missed("s", held) == []
     broken = {"lost": 0.02, "of_full": 0.46, "of_uniform": 0.61, "correlation": 0.39}
-    assert len(missed("s", broken)) == 4
+    broken["saved (computed)"] = 0.57
+    assert len(missed("s", broken)) == 5
 
 
 def test_the_bootstrap_interval_holds_the_mean() -> None:

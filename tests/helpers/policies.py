@@ -8,7 +8,9 @@ from rrm.priced import Chance, Depth, PricedPolicy, StateRule, Step
 from rrm.thresholds import Rule
 
 
-def any_policy(seed: int, last_rung: int, start_at_end: bool = False) -> PricedPolicy:
+def any_policy(
+    seed: int, last_rung: int, start_at_end: bool = False, together: bool = False
+) -> PricedPolicy:
     """Any rule in any state."""
     rng = random.Random(f"policy {seed}")
     depths: list[Depth] = [*range(last_rung), "end"]
@@ -29,6 +31,7 @@ def any_policy(seed: int, last_rung: int, start_at_end: bool = False) -> PricedP
     return PricedPolicy(
         price=0.001,
         start="end" if start_at_end else 0,
+        together=together and not start_at_end,
         last_rung=last_rung,
         rules=tuple(rules),
         both=both,

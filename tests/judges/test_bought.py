@@ -71,6 +71,12 @@ def test_in_doubt_the_other_prompt_is_read_and_both_weigh() -> None:
     assert two.consistent is True
 
 
+def test_both_prompts_are_one_call_where_nearly_all_pairs_need_them() -> None:
+    policy = buying(2.0, 4).model_copy(update={"together": True})
+    found = verdict(scripted(orders_say(5, 5), [LONG], bought(policy)))
+    assert (found.orders_read, len(found.path), found.reason) == (2, 1, StopReason.MARGIN)
+
+
 def test_still_in_doubt_it_thinks_in_one_order_then_in_both() -> None:
     judge = scripted(orders_say(0.5, 0.5, a_token=0.1), [SHORT], bought(buying(1.2, 4)))
     one = verdict(judge)
@@ -151,12 +157,19 @@ def test_without_a_budget_for_more_one_order_decides() -> None:
     st.floats(-3, 3),
     st.floats(-0.2, 0.2),
     st.booleans(),
+    st.booleans(),
     st.sampled_from([None, 0, 9, 40, 100]),
 )
 def test_swapping_a_pair_mirrors_its_verdict(
-    seed: int, first: float, second: float, a_token: float, at_end: bool, limit: int | None
+    seed: int,
+    first: float,
+    second: float,
+    a_token: float,
+    at_end: bool,
+    together: bool,
+    limit: int | None,
 ) -> None:
-    stopper = bought(any_policy(seed, len(LADDER), at_end))
+    stopper = bought(any_policy(seed, len(LADDER), at_end, together))
     texts = [SHORT, LONG]
 
     def judge(scripts: list[str], pair: Pair) -> Verdict | Unscored:

@@ -59,6 +59,14 @@ def test_the_other_prompt_is_bought_by_a_judge_that_likes_the_first_place() -> N
     assert mean[2] > mean[0] + 0.2
 
 
+def test_both_prompts_are_asked_for_together_where_nearly_all_need_them() -> None:
+    made = TraceArrays.of(liking(simulated(3, 3000), 0.0, 3.0, seed=1), LADDER)
+    found = last(made, TOKENS_ALONE)
+    assert found.together
+    assert (walk(made, found).orders == 2).all()
+    assert not last(arrays(3, 3000), COMPUTED).together
+
+
 def test_free_reading_reads_more_than_dear_reading() -> None:
     made = TraceArrays.of(liking(simulated(3, 3000), 0.0, 1.5, seed=1), LADDER)
     free, dear = walk(made, last(made, TOKENS_ALONE)), walk(made, last(made, COMPUTED))

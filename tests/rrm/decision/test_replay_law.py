@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from judges import rrm
 from rrm.allocation.account import Unlimited
 from rrm.calibration.arrays import TraceArrays, Walked, replay
-from rrm.chain import ChainPair, Order
+from rrm.chain import ORDERS, ChainPair, Order
 from rrm.decision.driver import decide
 from rrm.decision.plan import Line
 from rrm.decision.policy import Policy, Priced, Thresholds
@@ -80,15 +80,22 @@ def test_replaying_thresholds_is_driving_them(seed: int, wanted: int, votes: int
 
 
 @settings(max_examples=500)
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 3), st.booleans())
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 10**6),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+)
 def test_replaying_a_priced_policy_is_driving_it(
-    seed: int, wanted: int, votes: int, at_end: bool
+    seed: int, wanted: int, votes: int, at_end: bool, together: bool
 ) -> None:
-    made = any_policy(wanted, len(LADDER), at_end)
+    made = any_policy(wanted, len(LADDER), at_end, together)
     found = replay(TraceArrays.of([traced(seed, votes)], LADDER), made)
 
     def plan(lead: Order) -> Line:
-        return Line(LADDER, stepping=(lead,), first=(lead,), votes=votes)
+        first = ORDERS if made.together else (lead,)
+        return Line(LADDER, stepping=(lead,), first=first, votes=votes)
 
     run, reason = driven(seed, plan, Priced(made))
     weighed = made.weigh(run.path[-1])
