@@ -176,12 +176,14 @@ class Thought:
         return self.style.parse(text, self.size)
 
     def usage(self) -> Usage:
-        prompt, cached = len(self.chain.prompt_ids), self.chain.cached_tokens or 0
         asked = self.opened or self.probe_tokens or self.chain.ids
+        prompt, cached = len(self.chain.prompt_ids), self.chain.cached_tokens or 0
+        if not asked:
+            prompt = cached = 0
         return Usage(
             prompt_tokens=prompt,
             cached_tokens=cached,
-            read_tokens=prompt - cached + self.probe_tokens if asked else 0,
+            read_tokens=prompt - cached + self.probe_tokens,
             generated_tokens=len(self.chain.ids),
             thinking_tokens=self.thinking_tokens,
             probe_tokens=self.probe_tokens + len(self.chain.ids) - self.thinking_tokens,

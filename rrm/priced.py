@@ -103,9 +103,17 @@ class TokenPrices(Frozen):
     generated: float = Field(gt=0)
     suffix: float = Field(ge=0, description="tokens of one probe")
     look: float = Field(0.0, ge=0, description="generated tokens that a probe costs beside those")
-    shared: float = Field(
-        0.0, ge=0, le=1, description="of the other order's prompt, what the cache holds already"
+    known: float = Field(
+        0.0, ge=0, le=1, description="of the first order's prompt, what the cache holds already"
     )
+    shared: float = Field(
+        0.0, ge=0, le=1, description="of the other order's prompt, what it holds then"
+    )
+
+    @property
+    def prompt(self) -> float:
+        """A token of the first order's prompt."""
+        return self.read * (1 - self.known) + self.cached * self.known
 
     @property
     def other_prompt(self) -> float:

@@ -81,9 +81,9 @@ class Candidates(Frozen):
 
 
 class Usage(Told):
-    """What a judgement cost. Token counts cover both orders."""
+    """What a judgement cost. Token counts cover every order that was read."""
 
-    prompt_tokens: int = Field(0, description="tokens of the rendered prompts")
+    prompt_tokens: int = Field(0, description="tokens of the rendered prompts that were read")
     cached_tokens: int = Field(0, description="prompt tokens served from a cache")
     read_tokens: int = Field(
         0, description="tokens computed by reading: prompts that were read, and probes"

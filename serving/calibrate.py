@@ -251,7 +251,8 @@ def price_of(prices: TokenPrices | None) -> str:
         return "no price of a token is known"
     return (
         f"priced by {prices.kind}: a token read costs {prices.read:.2g} of a generated one, "
-        f"from a cache {prices.cached:.2g}"
+        f"from a cache {prices.cached:.2g}; a cache holds {prices.known:.0%} of the first prompt "
+        f"and {prices.shared:.0%} of the other"
     )
 
 

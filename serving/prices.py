@@ -57,6 +57,7 @@ def token_prices(
         cached=cached,
         generated=generated,
         suffix=sampled.suffix,
+        known=sampled.known,
         shared=sampled.shared,
     )
 
@@ -84,8 +85,10 @@ class _Sampled(NamedTuple):
     """tokens of one order"""
     suffix: float
     """tokens of one probe"""
+    known: float
+    """of the first order's prompt, in the cache: what all prompts begin with"""
     shared: float
-    """of the other order's prompt, in the cache"""
+    """of the other order's, when the first was read"""
 
 
 async def _sample(chains: Sequence[ChainPair]) -> _Sampled:
@@ -115,6 +118,7 @@ async def _measure(chains: Sequence[ChainPair]) -> _Sampled:
         generated=generated,
         prompt=fmean(len(one.chain.prompt_ids) for one in lead),
         suffix=suffixes / len(lead),
+        known=fmean(_cached_share(one) for one in lead),
         shared=fmean(_cached_share(one) for one in other),
     )
 

@@ -55,7 +55,8 @@ class Tally:
         self._verdict(line, line.outcome)
 
     def _verdict(self, line: Line, verdict: Verdict) -> None:
-        stage = sum(point.thinking_tokens > 0 for point in verdict.path)  # 0: the prompt alone
+        # 0: no thought; two readouts as deep (the other order's prompt, read late) are one stage.
+        stage = len({point.thinking_tokens for point in verdict.path} - {0})
         self.stages[stage] += 1
         self.thought[stage] += verdict.usage.thinking_tokens
         self.preferred[verdict.preferred] += 1

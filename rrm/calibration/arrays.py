@@ -226,7 +226,7 @@ class Spent:
 
     def cost(self, prices: TokenPrices) -> Numbers:
         """[traces]: all of it, in generated tokens."""
-        read = prices.read * self.first + prices.other_prompt * (self.other + self.votes)
+        read = prices.prompt * self.first + prices.other_prompt * (self.other + self.votes)
         probes = (prices.read * prices.suffix + prices.look) * self.probes
         return read + probes + prices.cached * self.cached + prices.generated * self.thought
 

@@ -57,6 +57,7 @@ def test_a_plain_pair_costs_one_prompt() -> None:
     assert sum(margin is not None for margin in point.margins) == 1
     both = verdict(scripted(orders_say(5, 5), [LONG]), asked=Asked("none"))
     assert found.usage.read_tokens * 2 == both.usage.read_tokens
+    assert found.usage.prompt_tokens * 2 == both.usage.prompt_tokens
     assert found.usage.generated_tokens == 0
 
 
@@ -69,6 +70,16 @@ def test_in_doubt_the_other_prompt_is_read_and_both_weigh() -> None:
     assert two.margin == pytest.approx(5, abs=1e-2)
     assert len(two.path) == 2
     assert two.consistent is True
+
+
+def test_orders_are_compared_only_where_both_were_read_as_deep() -> None:
+    """The leading chain thinks on while the other order stands at its prompt."""
+    judge = scripted(orders_say(0.5, 0.5, a_token=0.1), [SHORT], bought(buying(1.2, 4)))
+    found = verdict(judge)
+    assert (found.orders_read, found.agree, found.consistent) == (2, True, None)
+    whole = verdict(judge, asked=Asked("full"))
+    assert (whole.agree, whole.consistent) == (True, True)
+    assert verdict(judge, asked=Asked("none")).consistent is True
 
 
 def test_both_prompts_are_one_call_where_nearly_all_pairs_need_them() -> None:

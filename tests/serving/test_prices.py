@@ -1,0 +1,59 @@
+"""What a token costs: by operations, by seconds on the engine, or generated ones alone."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from judges import rrm
+from judges.nano import data
+from judges.nano.pairs import pair_of
+from rrm.types import Pair
+from serving.prices import token_prices
+from serving.registry import Registry
+from serving.settings import SettingsError, load_settings
+
+PAIRS = [pair_of(data.draw(random.Random(seed))) for seed in range(12)]
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[Registry]:
+    made = Registry(load_settings(model="nano"))
+    yield made
+    made.close()
+
+
+def test_operations_are_counted_from_the_config(registry: Registry) -> None:
+    found = token_prices("flops", registry, rrm.STYLE, PAIRS)
+    assert 0.9 < found.read < 1 == found.generated  # a prompt attends to less
+    assert (found.cached, found.known, found.shared) == (0, 0, 0)
+    assert found.suffix == 2
+
+
+def test_generated_tokens_alone(registry: Registry) -> None:
+    found = token_prices("tokens", registry, rrm.STYLE, PAIRS)
+    assert (found.read, found.cached, found.generated) == (0, 0, 1)
+
+
+def test_seconds_are_measured_on_the_engine(registry: Registry) -> None:
+    found = token_prices("seconds", registry, rrm.STYLE, PAIRS)
+    assert found.kind == "seconds"
+    assert 0 < found.read < 1 == found.generated  # a pass reads many tokens, and generates one
+    assert found.cached >= 0
+
+
+def test_without_a_readable_pair_it_says_so(registry: Registry) -> None:
+    other = Pair(prompt="Why?", response_a="1", response_b="2")
+    with pytest.raises(SettingsError, match="no row has a pair that this judge can read"):
+        token_prices("flops", registry, rrm.STYLE, [other])
+
+
+def test_a_model_without_a_decoder_is_told_what_else_there_is(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(directory: object) -> None:
+        raise ValueError("no attention heads")
+
+    monkeypatch.setattr("serving.prices.CostModel.of_directory", unknown)
+    with pytest.raises(SettingsError, match="give --price seconds or tokens"):
+        token_prices("flops", registry, rrm.STYLE, PAIRS)
