@@ -25,8 +25,9 @@ from judges.asked import Asked
 from judges.nano import data
 from judges.nano.pairs import pair_of
 from rrm.calibration import COMPUTED
-from rrm.calibration.arrays import TraceArrays, whole
+from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.lines import settings
+from rrm.calibration.replay import whole
 from rrm.trace import Trace, trace
 from rrm.types import Effort, Verdict
 from serving.registry import Registry

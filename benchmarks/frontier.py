@@ -35,9 +35,10 @@ from judges.nano import WEIGHTS
 from rrm.audit import Auditor
 from rrm.baselines import PUBLISHED, VOTING, Curve, Operating, Route, oracle, others, ours, played
 from rrm.calibration import COMPUTED, calibrated
-from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays, Walked, replay, walk, whole
+from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays
 from rrm.calibration.learn import path, prices_of, prices_within
 from rrm.calibration.lines import settings
+from rrm.calibration.replay import Walked, replay, walk, whole
 from rrm.certificate import p_value
 from rrm.engine import ModelCard
 from rrm.priced import PricedPolicy, TokenPrices

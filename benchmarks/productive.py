@@ -27,7 +27,8 @@ from rich.console import Console
 from benchmarks.models import smollm2
 from benchmarks.report import finish, interval, machine, parser
 from judges.asked import Asked
-from rrm.calibration.arrays import TraceArrays, replay
+from rrm.calibration.arrays import TraceArrays
+from rrm.calibration.replay import replay
 from rrm.stopping import Stopper
 from rrm.types import Pair, StopReason, Unscored, Verdict
 from serving.calibrate import Asked as Proof

@@ -32,8 +32,8 @@ LATE = (StopReason.DEADLINE, StopReason.SPENT)
 """reasons that no certificate covers"""
 EARLY = (StopReason.MARGIN, StopReason.CLOSE, StopReason.UNPRODUCTIVE)
 """reasons that a policy has, which knows what order alone does"""
-WHOLE = ("both", "capped", "votes")
-"""where both chains were thought through, as deep as each other"""
+WHOLE = ("both", "votes")
+"""where both chains are whole"""
 CONFLICT = (
     "the orders contradict each other, and what is left when what they say is averaged is no more "
     "than the order alone explains"

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrm.allocation.hulls import allocate
-from rrm.calibration.arrays import TraceArrays, Walked, replay
+from rrm.calibration.arrays import TraceArrays
+from rrm.calibration.replay import Walked, replay
 from rrm.priced import PricedPolicy, TokenPrices
 from rrm.stopping import Stopper
 from rrm.thresholds import Policy

@@ -21,7 +21,8 @@ from rich.table import Table as RichTable
 
 from rrm.artifact import CALIBRATION_FILE, Artifact, ArtifactError
 from rrm.calibration import FEWEST, calibrated, shortfall
-from rrm.calibration.arrays import TraceArrays, Walked, replay, whole
+from rrm.calibration.arrays import TraceArrays
+from rrm.calibration.replay import Walked, replay, whole
 from rrm.engine import EngineError, RefusedText
 from rrm.priced import Depth, PricedPolicy, PriceKind, TokenPrices
 from rrm.productivity import Productivity

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from rrm.baselines import PUBLISHED, Route, oracle, others, ours, played
 from rrm.calibration import FEWEST
-from rrm.calibration.arrays import TraceArrays, Walked, replay
+from rrm.calibration.arrays import TraceArrays
+from rrm.calibration.replay import Walked, replay
 from rrm.productivity import Productivity
 from rrm.stopping import PositionBias, Stopper
 from rrm.trace import Trace

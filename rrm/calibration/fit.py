@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from rrm.audit import Expected
-from rrm.calibration.arrays import TraceArrays, Walked, replay, whole
+from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.bias import fit_conflict, position_bias
 from rrm.calibration.learn import path, prices_of
+from rrm.calibration.replay import Walked, replay, whole
 from rrm.certificate import certified, labels_needed
 from rrm.priced import TokenPrices
 from rrm.productivity import Z95, productivity

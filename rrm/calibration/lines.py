@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rrm.calibration.arrays import Spent, TraceArrays, Walked, whole
+from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.learn import PATH
+from rrm.calibration.replay import Spent, Walked, whole
 from rrm.priced import TokenPrices
 
 Numbers = NDArray[np.float64]

@@ -19,6 +19,7 @@ from rrm.engine import Chain
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
 from rrm.priced import PricedPolicy
 from rrm.stopping import Stopper
+from rrm.thresholds import Rule
 from rrm.types import Pair, StopReason, Unscored, Verdict
 from tests.helpers.judging import LONG, PAIR, at, judged, scripted, text_of, unreadable, verdict
 from tests.helpers.policies import any_policy, buying
@@ -118,6 +119,29 @@ def test_no_thought_beyond_the_limit(limit: int) -> None:
     assert min(limit - 1, 128) <= found.usage.thinking_tokens <= limit
     assert found.reason is StopReason.BUDGET
     assert found.orders_read == 2
+
+
+def test_whole_chains_that_leave_it_open_take_votes() -> None:
+    policy = buying(99.0, 4).model_copy(update={"both": Rule(agree=99.0)})
+    stopper = bought(policy).model_copy(update={"most_votes": 3})
+    found = verdict(scripted(orders_say(0.5, 0.5, a_token=0.01), [SHORT], stopper))
+    assert found.reason is StopReason.VOTED
+    assert found.path[-1].at == "votes"
+    assert found.usage.thinking_tokens > 2 * len(SHORT)
+    once = verdict(scripted(orders_say(0.5, 0.5), [SHORT], bought(policy)))
+    assert once.reason is StopReason.ENDED  # no votes were fitted
+
+
+def test_what_is_too_close_to_buy_anything_for_is_a_tie() -> None:
+    policy = buying(99.0, 4)
+    rules = tuple(
+        rule.model_copy(update={"cuts": (0.2, 99.0), "steps": ("tie", *rule.steps)})
+        for rule in policy.rules
+    )
+    stopper = bought(policy.model_copy(update={"rules": rules}))
+    found = verdict(scripted(orders_say(0.1, 0.1), [SHORT], stopper))
+    assert (found.reason, found.preferred, found.probability) == (StopReason.CLOSE, "tie", 0.5)
+    assert (found.orders_read, found.usage.thinking_tokens) == (1, 0)
 
 
 def test_labels_that_say_nothing_in_one_order_buy_both_whole_chains() -> None:

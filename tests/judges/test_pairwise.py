@@ -355,12 +355,13 @@ def test_no_thought_asked_is_no_thought() -> None:
 
 
 def test_a_judge_that_always_says_the_first_is_not_scored() -> None:
-    for asked in (Asked(), Asked("full"), Asked(max_thinking_tokens=8)):
+    for asked in (Asked(), Asked("full"), Asked(max_thinking_tokens=1000)):
         found = judged(scripted(always_first, [LONG]), asked=asked)
         assert isinstance(found, Unscored)
         assert found.reason == "order_conflict"
-    none = verdict(scripted(always_first, [LONG]), asked=Asked("none"))
-    assert (none.preferred, none.probability, none.agree) == ("tie", 0.5, False)
+    for asked in (Asked("none"), Asked(max_thinking_tokens=8)):  # no whole chains
+        cut = verdict(scripted(always_first, [LONG]), asked=asked)
+        assert (cut.preferred, cut.probability, cut.agree) == ("tie", 0.5, False)
 
 
 def test_what_order_alone_explains_hangs_on_the_calibration() -> None:

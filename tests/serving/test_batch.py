@@ -277,7 +277,7 @@ def test_a_nano_batch_killed_three_times_has_the_same_bytes(tmp_path: Path) -> N
     write_pairs(source, 60, seed=3)
     done = closecall("batch", str(source), "-o", str(whole))
     assert done.returncode == 0, done.stderr
-    for said in ("60 rows of", "prompt from 'prompt'", "accuracy", "orders disagree", "s left"):
+    for said in ("60 rows of", "prompt from 'prompt'", "accuracy", "orders read", "s left"):
         assert said in done.stdout
     killed(source, torn, 2.0, 3, random.Random(1))
     assert not torn.with_name("torn.early").exists()

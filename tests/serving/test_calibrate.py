@@ -25,7 +25,7 @@ N = 80
 def test_killed_and_started_again_it_ends_with_a_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("rrm.calibration", "serving.calibrate"):  # so that it takes seconds
+    for module in ("rrm.calibration.fit", "serving.calibrate"):  # so that it takes seconds
         monkeypatch.setattr(f"{module}.FEWEST", N)
     data, out = tmp_path / "labelled.jsonl", tmp_path / "stopper.json"
     write_pairs(data, N, seed=1)
@@ -66,7 +66,9 @@ def test_killed_and_started_again_it_ends_with_a_certificate(
 
     made = Artifact.read(out)
     assert made.model_digest == weights_digest(str(WEIGHTS))
-    assert made.styles["rrm"].calibration.look_tokens == 8
+    tokens = made.styles["rrm"].calibration.token_prices
+    assert tokens is not None
+    assert (tokens.kind, tokens.look) == ("flops", 8)
     shown = Path(f"{traces}.html").read_text()
     assert shown.count("<svg") == 2
     assert "Certified: stopping early loses at most 0.2" in shown

@@ -16,7 +16,8 @@ from rrm.allocation.controller import HORIZON
 from rrm.allocation.ledger import Ledger
 from rrm.allocation.meter import Compute, Tokens, Work, amount
 from rrm.calibration import calibrated
-from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays, replay, whole
+from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays
+from rrm.calibration.replay import replay, whole
 from rrm.cost import CostModel
 from rrm.priced import PricedPolicy
 from rrm.stopping import Stopper

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from rrm.calibration import FEWEST, calibrated, shortfall
-from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays, replay, whole
+from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays
 from rrm.calibration.fit import certify, fit_curve, fit_stopper
+from rrm.calibration.replay import replay, whole
 from rrm.thresholds import AT_ONCE
 from rrm.trace import TracedChain
 from tests.helpers.traces import BOND, LADDER, arrays, hopeless, simulated

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrm.calibration import COMPUTED
-from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays, Walked, replay, walk, whole
+from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays
 from rrm.calibration.learn import PATH, least_margin, path, prices_of, prices_within
+from rrm.calibration.replay import Walked, replay, walk, whole
 from rrm.priced import PricedPolicy, TokenPrices
 from rrm.trace import Trace
 from tests.helpers.traces import LADDER, arrays, chain, hopeless, liking, simulated

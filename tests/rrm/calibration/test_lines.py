@@ -3,8 +3,9 @@
 import numpy as np
 
 from rrm.calibration import COMPUTED
-from rrm.calibration.arrays import TraceArrays, whole
+from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.lines import LINES, ONE_WHOLE, settings
+from rrm.calibration.replay import whole
 from tests.helpers.traces import LADDER, arrays, liking, simulated
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from judges import rrm
 from rrm.allocation.account import Unlimited
-from rrm.calibration.arrays import TraceArrays, Walked, replay
+from rrm.calibration.arrays import TraceArrays
+from rrm.calibration.replay import Walked, replay
 from rrm.chain import ORDERS, ChainPair, Order
 from rrm.decision.driver import decide
 from rrm.decision.plan import Line
