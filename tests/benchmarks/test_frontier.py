@@ -14,6 +14,7 @@ from benchmarks.frontier import (
     STYLES,
     TRACES,
     Set,
+    by_way,
     cheapest,
     compare,
     drift,
@@ -49,8 +50,11 @@ def test_equal_accuracy_is_reached_by_one_setting_or_a_mixture_of_two() -> None:
 
 def test_ours_and_every_rival_are_compared_by_every_measure() -> None:
     fit, held = arrays(1, 1500), arrays(2, 1500)
-    for measure in MEASURES:
-        said = compare(fit, held, measure, seed=1)
+    every = {measure: compare(fit, held, measure, seed=1) for measure in MEASURES}
+    ways = by_way(every)
+    assert ways.keys() == {"ours", ONE_WHOLE, *LINES}
+    assert all(figures.keys() == {"lost", *MEASURES} for figures in ways.values())
+    for said in every.values():
         mine = said["ours"]
         assert mine["saved"]["low"] - 1e-9 <= mine["saved"]["value"] <= mine["saved"]["high"] + 1e-9
         assert mine["lost"]["value"] <= 0.02

@@ -50,13 +50,14 @@ def test_four_ways_to_one_server(sglang: Engine, tmp_path: Path) -> None:
     assert all(lap.right >= 11 for name, lap in found.items() if name != "raw")
     # The same chains; the written verdicts of the chat come on top.
     assert found["raw"].generated == pytest.approx(found["full"].generated, abs=2)
-    assert found["chat"].generated > found["full"].generated > found["adaptive"].generated
+    assert found["chat"].generated > found["full"].generated > found["one order"].generated
+    assert found["one order"].generated > found["adaptive"].generated
     assert found["adaptive"].cached > 0
     assert 0 < probe_share(sglang, []) < 1
 
 
 def test_what_is_missed_is_said() -> None:
-    good = {"full_of_raw": 0.9, "adaptive_of_chat": 2.6, "lost": 0.0}
+    good = {"full_of_raw": 0.9, "adaptive_of_chat": 2.6, "adaptive_of_one_order": 1.4, "lost": 0.0}
     assert throughput.missed(good) == []
-    bad = {"full_of_raw": 0.8, "adaptive_of_chat": 2.4, "lost": 0.02}
-    assert len(throughput.missed(bad)) == 3
+    bad = {"full_of_raw": 0.8, "adaptive_of_chat": 2.1, "adaptive_of_one_order": 1.2, "lost": 0.02}
+    assert len(throughput.missed(bad)) == 4
