@@ -486,7 +486,7 @@ def main() -> int:
     made.add_argument("--traces", type=Path, default=TRACES)
     made.add_argument("--plot", type=Path)
     made.add_argument("--splits", type=int, default=2, help="random cuts of every set")
-    made.add_argument("--proofs", type=int, default=20, help="random cuts that certify")
+    made.add_argument("--proofs", type=int, default=16, help="random cuts that certify")
     args = made.parse_args()
     began = time.monotonic()
     sets = {

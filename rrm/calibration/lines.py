@@ -21,9 +21,9 @@ from rrm.priced import TokenPrices
 Numbers = NDArray[np.float64]
 FURTHER = (3.2, 4.8)
 """prices beyond the policy's path, as there"""
-GRID = 20
+GRID = 12
 """thresholds tried at a place: quantiles of |margin|"""
-ROUNDS = 3
+ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ class Line:
         """[depths]: what the leading order adds on average to what it shows first."""
         return arrays.liking * (not self.both_prompts)
 
-    def tuned(self, fit: TraceArrays, tokens: TokenPrices, price: float) -> Sequence[float]:
-        """The least |margin| to stop at, for each place but the last."""
+    def tuned(
+        self, fit: TraceArrays, tokens: TokenPrices, price: float, start: Sequence[float] = ()
+    ) -> Sequence[float]:
+        """The least |margin| to stop at, for each place but the last. start: of a lower price."""
         centres, columns = self.centres(fit), self.columns(fit)
         places = columns if self.both_ends else columns[:-1]
         grids: list[list[float]] = []
@@ -52,7 +54,7 @@ class Line:
             few = len(margin) <= GRID
             grid = [] if few else np.quantile(margin, np.linspace(0, 0.98, GRID)).tolist()
             grids.append([*grid, np.inf])
-        least = [np.inf] * len(places)
+        least = list(start) or [np.inf] * len(places)
         best = np.inf
         for _ in range(ROUNDS):
             before = best
@@ -117,8 +119,9 @@ def settings(
     cost = float(whole(fit).spent.cost(tokens).mean())
     for name, line in LINES.items():
         centres = line.centres(fit)
+        least: Sequence[float] = ()
         for price in (*PATH, *FURTHER):
-            least = line.tuned(fit, tokens, price / cost)
+            least = line.tuned(fit, tokens, price / cost, least)
             yield name, line.walk(fit, least, centres), line.walk(held, least, centres)
     alone = LINES["one order, look once"]
     centres = alone.centres(fit)

@@ -1,5 +1,6 @@
 """What a token costs: by operations, by seconds on the engine, or generated ones alone."""
 
+import asyncio
 import random
 from collections.abc import Iterator
 
@@ -8,8 +9,10 @@ import pytest
 from judges import rrm
 from judges.nano import data
 from judges.nano.pairs import pair_of
+from rrm.chain import ChainPair
+from rrm.engine import Engine
 from rrm.types import Pair
-from serving.prices import token_prices
+from serving.prices import _sample, token_prices
 from serving.registry import Registry
 from serving.settings import SettingsError, load_settings
 
@@ -57,3 +60,12 @@ def test_a_model_without_a_decoder_is_told_what_else_there_is(
     monkeypatch.setattr("serving.prices.CostModel.of_directory", unknown)
     with pytest.raises(SettingsError, match="give --price seconds or tokens"):
         token_prices("flops", registry, rrm.STYLE, PAIRS)
+
+
+@pytest.mark.sglang
+def test_a_prefix_cache_is_believed(sglang: Engine) -> None:
+    """What all prompts begin with is in the cache, and more of the other order once one is read."""
+    chains = [ChainPair(sglang, rrm.STYLE, pair) for pair in PAIRS]
+    found = asyncio.run(_sample(chains))
+    assert 0 < found.known < found.shared < 1
+    assert found.read < found.generated
