@@ -163,6 +163,7 @@ def test_mini_is_cut_in_two() -> None:
     made = read_mini(TRACES, 50)
     assert (len(made.fitted), len(made.held)) == (50, 50)
     assert {trace.label for trace in made.held} == {"a", "b"}
+    assert read_mini(TRACES, 50, "first").name == "mini first"
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
