@@ -202,10 +202,10 @@ def compare(fit: TraceArrays, held: TraceArrays, measure: str, seed: int) -> dic
     rng, n = np.random.default_rng(seed), len(held)
     counts = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)]) / n
     lost, saved = counts @ found.lost, 1 - counts @ costs / (counts @ whole_costs)
-    rivals: dict[str, list[tuple[float, float, float, float]]] = {}
+    rivals: dict[str, list[list[float]]] = {}
     for name, fitted, shown in settings(fit, held, prices):
         figures = fitted.lost, fitted.spent.cost(prices), shown.lost, shown.spent.cost(prices)
-        rivals.setdefault(name, []).append(tuple(float(one.mean()) for one in figures))  # type: ignore[arg-type]
+        rivals.setdefault(name, []).append([float(one.mean()) for one in figures])
     said: dict[str, Any] = {"ours": {"lost": interval(lost), "saved": interval(saved)}}
     for name, rows in rivals.items():
         fit_lost, fit_cost, held_lost, held_cost = np.array(rows).T

@@ -163,6 +163,7 @@ class PairwiseJudge:
             preferred="tie",
             probability=0.5,
             margin=0.0,
+            orders_read=0,
             agree=True,
             reason=StopReason.IDENTICAL,
             path=(),

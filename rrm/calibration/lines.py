@@ -96,7 +96,7 @@ class Line:
             n, first=arrays.lead_prompt_tokens, other=other, thought=thought, probes=probes
         )
         never = np.zeros(n, dtype=bool)
-        return Walked(arrays, value, never, spent, probes, np.broadcast_to(orders, n), {}, {})
+        return Walked(arrays, value, never, spent, np.broadcast_to(orders, n), {}, {})
 
     def _margin(self, arrays: TraceArrays, column: int, centres: Numbers) -> Numbers:
         lead: Numbers = np.nan_to_num(arrays.lead[:, column]) - centres[column]

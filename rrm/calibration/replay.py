@@ -124,8 +124,6 @@ class Walked:
     tied: Flags
     """stopped undecided"""
     spent: Spent
-    readouts: Numbers
-    """[traces]: probes of the pair, both orders' together counted once"""
     orders: Numbers
     """[traces]: prompts read"""
     stopped: Mapping[StateKey | str, Flags]
@@ -154,7 +152,6 @@ def whole(arrays: TraceArrays) -> Walked:
         arrays.whole,
         ~every,
         Steps(arrays).whole(),
-        1.0 * every,
         2.0 * every,
         {"both": every},
         {},
@@ -175,7 +172,7 @@ def _stepwise(arrays: TraceArrays, policy: Policy) -> Walked:
     n, steps = len(arrays), Steps(arrays)
     value, live, tied = np.zeros(n), np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
     spent = steps.start(0) + steps.other()
-    readouts, at = np.ones(n), np.zeros(n, dtype=int)
+    at = np.zeros(n, dtype=int)
     stopped: dict[StateKey | str, Flags] = {}
     for column in range(arrays.end + 1):
         margin = (np.nan_to_num(arrays.lead[:, column]) + arrays.other_prompt) / 2
@@ -193,7 +190,7 @@ def _stepwise(arrays: TraceArrays, policy: Policy) -> Walked:
                     at, [arrays.thought(k) for k in range(arrays.end + 1)]
                 )
                 more = Spent.none(n, thought=grown, probes=1, cached=2 * prefix + grown)
-                spent, readouts = spent + more * some, readouts + some
+                spent = spent + more * some
                 at = np.where(some, column, at)
             some = some & arrays.can_read(True, column)
             tie = some & rule.ties(margin, agree)
@@ -205,7 +202,7 @@ def _stepwise(arrays: TraceArrays, policy: Policy) -> Walked:
     for column in range(arrays.end + 1):
         spent = spent + steps.both(column, other=True) * (live & (at == column))
     value[live] = arrays.whole[live]
-    return _voted(arrays, policy.both, live, value, tied, spent, readouts + live, stopped)
+    return _voted(arrays, policy.both, live, value, tied, spent, stopped)
 
 
 def _voted(
@@ -215,7 +212,6 @@ def _voted(
     value: Numbers,
     tied: Flags,
     spent: Spent,
-    readouts: Numbers,
     stopped: dict[StateKey | str, Flags],
     orders: Numbers | None = None,
     came: Mapping[StateKey, Flags] | None = None,
@@ -231,7 +227,7 @@ def _voted(
         stopped["votes"] = votes
     stopped["both"] = both & ~votes
     orders = np.full(len(arrays), 2.0) if orders is None else orders
-    return Walked(arrays, value, tied, spent, readouts + votes, orders, stopped, came or {})
+    return Walked(arrays, value, tied, spent, orders, stopped, came or {})
 
 
 def walk(arrays: TraceArrays, policy: PricedPolicy) -> Walked:
@@ -241,7 +237,7 @@ def walk(arrays: TraceArrays, policy: PricedPolicy) -> Walked:
     n, steps = len(arrays), Steps(arrays)
     value, live = np.zeros(n), np.ones(n, dtype=bool)
     tied, other = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
-    readouts, orders = np.ones(n), np.ones(n)
+    orders = np.ones(n)
     depth = arrays.onto(arrays.column(policy.start))
     spent = steps.start(arrays.column(policy.start))
     if policy.together:
@@ -273,21 +269,18 @@ def walk(arrays: TraceArrays, policy: PricedPolicy) -> Walked:
                 blind |= go
             elif step == "other":
                 take(go, steps.other())
-                readouts += go
                 orders += go
                 other |= go
             else:
                 goal = arrays.onto(arrays.column(step))
                 take(go, steps.think(column, goal))
-                readouts += go
                 depth = np.where(go, goal, depth)
         take(blind, steps.both(column, key.other))
-        readouts += blind
         orders += blind & ~other
         at_end |= blind
         live &= ~blind
     value[at_end] = arrays.whole[at_end]
-    return _voted(arrays, policy.both, at_end, value, tied, spent, readouts, stopped, orders, came)
+    return _voted(arrays, policy.both, at_end, value, tied, spent, stopped, orders, came)
 
 
 def chance(arrays: TraceArrays, key: StateKey, of: Chance, looked: bool) -> Numbers:

@@ -115,17 +115,15 @@ class Learner:
 
     def learn(self, came: Mapping[StateKey, Flags] | None, rounds: int) -> Learnt:
         """The best of some rounds."""
-        best: Learnt | None = None
+        tried: list[Learnt] = []
         for _ in range(rounds):
             policy = self._round(came)
             found = walk(self.arrays, policy)
             came = found.came
             spent = self.price * found.spent.cost(self.costs.tokens)
             loss = (1 - found.right - 0.5 * found.tied) + spent
-            if best is None or loss.mean() < best.loss:
-                best = Learnt(float(loss.mean()), policy, came)
-        assert best is not None  # noqa: S101
-        return best
+            tried.append(Learnt(float(loss.mean()), policy, came))
+        return min(tried, key=lambda one: one.loss)
 
     def _round(self, came: Mapping[StateKey, Flags] | None) -> PricedPolicy:
         """Every state's rule, from the last backwards, for those who came by."""
@@ -219,21 +217,26 @@ class Learner:
         }
         rows = np.arange(len(size))
         close = int(np.searchsorted(edges, np.log(CLOSEST / (1 - CLOSEST)), side="right"))
-        best: tuple[float, StateRule, Numbers] | None = None
-        for way in ways:
+
+        def cut(way: tuple[Step, ...]) -> tuple[float, StateRule, Numbers]:
+            """The best cuts between these steps: the loss in sum, the rule, the loss of each."""
             most = close if way[0] == "tie" else len(edges) + 1
             total, borders = _cuts([sums[step] for step in way], most)
             cuts = tuple(kept(between[border]) for border in borders)
-            if way[0] == "tie" and (size <= cuts[0])[came].mean() < LEAST_TIED:
-                continue
             losses = np.stack([offers[step] for step in way])
             loss = losses[np.searchsorted(cuts, size), rows]
             rule = StateRule(other=key.other, depth=key.depth, chance=of, cuts=cuts, steps=way)
+            return total, rule, loss
+
+        best, rule, loss = cut(ways[0])
+        for way in ways[1:]:
+            total, other, tried = cut(way)
             errors = CLEAR_TIE if way[0] == "tie" else CLEAR
-            if best is None or (total < best[0] and _clear_sum(weight * (loss - best[2]), errors)):
-                best = total, rule, loss
-        assert best is not None  # noqa: S101
-        return best[1], best[2]
+            if way[0] == "tie" and (size <= other.cuts[0])[came].mean() < LEAST_TIED:
+                continue
+            if total < best and _clear_sum(weight * (tried - loss), errors):
+                best, rule, loss = total, other, tried
+        return rule, loss
 
 
 def fit_chance(arrays: TraceArrays, key: StateKey, looked: bool, weight: Numbers) -> Chance:

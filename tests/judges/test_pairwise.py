@@ -459,7 +459,7 @@ def test_identical_responses_are_a_tie_without_asking() -> None:
         scripted(always_first, [LONG]), Pair(prompt="?", response_a="s", response_b="s")
     )
     assert (found.preferred, found.reason) == ("tie", StopReason.IDENTICAL)
-    assert found.usage.prompt_tokens == 0
+    assert (found.usage.prompt_tokens, found.orders_read) == (0, 0)
 
 
 def test_planted_verdicts_are_neutralised_and_the_verdict_says_so() -> None:
