@@ -41,7 +41,7 @@ from rrm.calibration.learn import path, prices_of, prices_within
 from rrm.calibration.lines import settings
 from rrm.calibration.replay import Walked, replay, walk, whole
 from rrm.certificate import p_value
-from rrm.engine import ModelCard
+from rrm.engines.card import ModelCard
 from rrm.priced import PricedPolicy, TokenPrices
 from rrm.trace import Trace
 from serving.calibrate import TraceLine

@@ -1,6 +1,6 @@
 """SGLang against stock transformers on nano: `python -m benchmarks.parity`.
 
-Each of `n` pairs in three styles, full chains with every checkpoint read, on both engines.
+Each of `n` pairs in three styles, full sequences with every checkpoint read, on both engines.
 Promised: at least 98 % of the verdicts are equal, and half of the label log-probabilities differ
 by less than 0.02.
 """
@@ -22,8 +22,15 @@ from judges.asked import Asked
 from judges.nano import WEIGHTS, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
-from rrm.engine import Chain, Engine, Growth, Probed, Question, Sampling
 from rrm.engines import open_engine
+from rrm.engines.base import (
+    Engine,
+    ExtendRequest,
+    ProbeRequest,
+    ProbeResult,
+    Sampling,
+    TokenSequence,
+)
 from rrm.style import Rendered, open_style
 from rrm.types import Pair, Unscored, Verdict
 
@@ -47,20 +54,20 @@ class Recorder:
     def __post_init__(self) -> None:
         self.card, self.url, self.control = self.engine.card, self.engine.url, self.engine.control
 
-    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> Chain:
+    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> TokenSequence:
         return self.engine.start(rendered, sampling)
 
-    async def probe(self, questions: Sequence[Question]) -> list[Probed]:
-        answers = await self.engine.probe(questions)
-        for question, answer in zip(questions, answers, strict=True):
-            chain = question.chain
+    async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
+        answers = await self.engine.probe(requests)
+        for request, answer in zip(requests, answers, strict=True):
+            sequence = request.sequence
             for label, value in answer.seen.logprobs.items():
-                place = tuple(chain.prompt_ids), len(chain.ids), question.suffix, label
+                place = tuple(sequence.prompt_ids), len(sequence.ids), request.suffix, label
                 self.seen[place] = value
         return answers
 
-    async def extend(self, growths: Sequence[Growth]) -> None:
-        await self.engine.extend(growths)
+    async def extend(self, requests: Sequence[ExtendRequest]) -> None:
+        await self.engine.extend(requests)
 
     async def check(self) -> None:
         await self.engine.check()
@@ -104,7 +111,7 @@ def compared(
     }
     low, high = found["equal_95"]
     print(
-        f"{style}: verdicts equal {found['equal']:.3f} [{low:.3f}, {high:.3f}], chains equally "
+        f"{style}: verdicts equal {found['equal']:.3f} [{low:.3f}, {high:.3f}], sequences equally "
         f"long {found['same_length']:.3f}; {len(apart)} label log-probabilities apart by "
         f"{found['apart_median']:.1e} at the median, {found['apart_99']:.1e} at the 99th of a "
         f"hundred, {found['apart_most']:.1e} at most"

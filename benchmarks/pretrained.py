@@ -23,8 +23,8 @@ from benchmarks.report import finish, interval, machine, parser
 from benchmarks.sglang import sglang_on_cpu
 from judges.asked import Asked
 from judges.pairwise import PairwiseJudge
-from rrm.engine import Engine, EngineOptions
 from rrm.engines import open_engine
+from rrm.engines.base import Engine, EngineOptions
 from rrm.engines.sglang import SGLangEngine
 from rrm.style import open_style
 from rrm.types import Pair, Side, Unscored, Verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rrm.engine import EngineOptions
+from rrm.engines.base import EngineOptions
 from rrm.engines.sglang import SGLangEngine
 from serving.testing.sglang_cpu import ENV, INSTALLED, OPTIONS
 

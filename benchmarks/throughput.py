@@ -94,9 +94,9 @@ class Ways:
             for pair in pairs
             for one in (pair, pair.swapped())
         ]
-        end = self.engine.words.one_token(STYLE.stop)  # as closecall asks, text costs time
+        end = self.engine.tokenizer.one_token(STYLE.stop)  # as closecall asks, text costs time
         how = {"max_new_tokens": LONGEST, "temperature": 0, "stop_token_ids": [end]}
-        ids = [self.engine.words.prompt(one) for one in rendered]
+        ids = [self.engine.tokenizer.prompt(one) for one in rendered]
         await self._post("/generate", {"input_ids": ids, "sampling_params": how})
         return ["tie"] * len(pairs)  # it generates, and judges nothing
 

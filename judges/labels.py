@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from judges.turns import PAIR_SLOTS, Turns
+from rrm.errors import StyleMismatch
 from rrm.parse import Reading, Unread, after_thought, last_choice
-from rrm.style import Ask, ProbeReading, Rendered, StyleMismatch, hash_prompt
+from rrm.style import Ask, ProbeReading, Rendered, hash_prompt
 
 CLOSE_THOUGHT = "</think>"
 FLOOR = -50.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from judges.asked import TIE, Asked
 from judges.written import sides, stated
-from rrm.chain import ORDERS, ChainPair, Order, PairReading
+from rrm.chain import ORDERS, Order, PairReading, SwapPair
 from rrm.decision.driver import Decision
 from rrm.decision.state import Readout
 from rrm.parse import Reading, Unread
@@ -48,7 +48,7 @@ class OutcomeBuilder:
     """
 
     asked: Asked
-    chains: ChainPair
+    chains: SwapPair
     path: Sequence[Readout]
     usage: Usage
     judge: Provenance
@@ -147,14 +147,14 @@ class OutcomeBuilder:
         )
 
     def _order(self, order: Order, margin: float | None) -> OrderReading:
-        thought = self.chains.thoughts[order]
+        chain = self.chains.by_order[order]
         return OrderReading(
             order=order,
             led=order == self.chains.lead,
             margin=margin,
-            thinking_tokens=thought.thinking_tokens,
-            forced=thought.forced,
-            chain=thought.chain.text if self.asked.return_chain else None,
+            thinking_tokens=chain.thinking_tokens,
+            forced=chain.forced,
+            chain=chain.sequence.text if self.asked.return_chain else None,
         )
 
 

@@ -11,17 +11,18 @@ from judges.written import agree
 from rrm.allocation.account import Unlimited
 from rrm.allocation.budget import Budget, PairAccount
 from rrm.audit import Auditor
-from rrm.chain import ORDERS, ChainPair, Order, prepared
+from rrm.chain import ORDERS, Order, SwapPair, prepared
 from rrm.decision.driver import Decision, decide
 from rrm.decision.plan import Line, Plan, Written
 from rrm.decision.policy import Always, Audited, OrdersAgree, Priced, Thresholds
 from rrm.decision.policy import Policy as DecisionPolicy
 from rrm.decision.run import JudgeRun
 from rrm.decision.state import Readout
-from rrm.engine import Engine, EngineError, RefusedText
+from rrm.engines.base import Engine
+from rrm.errors import EngineError, RefusedText, StyleMismatch
 from rrm.priced import PricedPolicy
 from rrm.stopping import Stopper
-from rrm.style import Style, StyleMismatch
+from rrm.style import Style
 from rrm.thresholds import AT_ONCE as AT_ONCE_RULES
 from rrm.thresholds import Policy
 from rrm.types import (
@@ -96,11 +97,11 @@ class PairwiseJudge:
             if share is not None:
                 share.end()
 
-    def _chains(self, pair: Pair, asked: Asked) -> ChainPair:
+    def _chains(self, pair: Pair, asked: Asked) -> SwapPair:
         """The first pair of chains; an endpoint that cannot be probed is asked to reply at once
         first, unless whole chains are asked for."""
         whole = None if self.engine.can_probe else AT_ONCE if asked.effort != "full" else ""
-        return ChainPair(self.engine, self.style, pair, self.temperature, whole)
+        return SwapPair(self.engine, self.style, pair, self.temperature, whole)
 
     @property
     def policy(self) -> PricedPolicy | Policy | None:
@@ -181,7 +182,7 @@ class _Judging:
         judge: PairwiseJudge,
         pair: Pair,
         asked: Asked,
-        chains: ChainPair,
+        chains: SwapPair,
         watch: Watch | None,
         share: PairAccount | None,
         began: float,
@@ -268,15 +269,15 @@ class _Judging:
             return None
         return Audited(self._stopping(self.rules), self._report_audit)
 
-    async def _more(self, vote: int) -> ChainPair:
+    async def _more(self, vote: int) -> SwapPair:
         """Another pair of chains: a vote, or the thought of an endpoint that replied without."""
         judge, stopper = self.owner, self.following
 
-        def made() -> ChainPair:
+        def made() -> SwapPair:
             if not judge.engine.can_probe:
-                return ChainPair(judge.engine, judge.style, self.pair, judge.temperature, whole="")
+                return SwapPair(judge.engine, judge.style, self.pair, judge.temperature, whole="")
             heat = stopper.vote_temperature if stopper is not None else 0.0
-            return ChainPair(judge.engine, judge.style, self.pair, heat, vote=vote)
+            return SwapPair(judge.engine, judge.style, self.pair, heat, vote=vote)
 
         return await prepared((prompt_text(self.pair.prompt), *self.pair.responses), made)
 

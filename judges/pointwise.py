@@ -6,12 +6,13 @@ import asyncio
 import time
 
 from judges.asked import AT_ONCE, LADDER, Asked
-from rrm.chain import Thought, prepared
+from rrm.chain import JudgeChain, prepared
 from rrm.decision.plan import REPLY_TOKENS
 from rrm.decision.state import READABLE_MASS
-from rrm.engine import Engine, EngineError
+from rrm.engines.base import Engine
+from rrm.errors import EngineError, StyleMismatch
 from rrm.parse import Reading, Scores, Unread
-from rrm.style import Style, StyleMismatch
+from rrm.style import Style
 from rrm.types import (
     SCHEMA,
     Candidates,
@@ -56,54 +57,54 @@ class PointwiseJudge:
             )
         prompt = prompt_text(candidates.prompt)
         whole = None if self.engine.can_probe else AT_ONCE if asked.effort == "none" else ""
-        thought = await prepared(
+        chain = await prepared(
             (prompt, *candidates.responses),
-            lambda: Thought(
+            lambda: JudgeChain(
                 self.engine, self.style, prompt, candidates.responses, self.temperature, whole
             ),
         )
         try:
             async with asyncio.timeout(asked.seconds):
-                return await self._score(thought, asked, began)
+                return await self._score(chain, asked, began)
         except EngineError as failure:
-            return self._unscored(thought, asked, began, "engine_error", str(failure))
+            return self._unscored(chain, asked, began, "engine_error", str(failure))
         except TimeoutError:
             why = f"no score within {asked.seconds:g} s; allow more time"
-            return self._unscored(thought, asked, began, "deadline", why)
+            return self._unscored(chain, asked, began, "deadline", why)
 
-    async def _score(self, thought: Thought, asked: Asked, began: float) -> Score | Unscored:
+    async def _score(self, chain: JudgeChain, asked: Asked, began: float) -> Score | Unscored:
         limit = self.ladder[-1]
         if asked.max_thinking_tokens is not None:
             limit = min(limit, asked.max_thinking_tokens)
         reason = StopReason.NO_THOUGHT
         if not self.engine.can_probe:
-            text = await thought.reply(REPLY_TOKENS if asked.effort == "none" else limit)
-            return self._parsed(thought, asked, began, text)
+            text = await chain.reply(REPLY_TOKENS if asked.effort == "none" else limit)
+            return self._parsed(chain, asked, began, text)
         if asked.effort != "none":
-            await self.engine.extend([thought.growth(limit)])
-            reason = StopReason.BUDGET if thought.forced else StopReason.ENDED
-        reading = await thought.read()
+            await self.engine.extend([chain.growth(limit)])
+            reason = StopReason.BUDGET if chain.forced else StopReason.ENDED
+        reading = await chain.read()
         scores, spread = reading.scores or (), reading.spread
         if reading.mass < READABLE_MASS:
-            if thought.forced or len(thought.chain.ids) + REPLY_TOKENS > limit:
+            if chain.forced or len(chain.sequence.ids) + REPLY_TOKENS > limit:
                 why = f"the scores hold {reading.mass:.2f} of the probability; allow more thought"
-                return self._unscored(thought, asked, began, "unparseable", why)
-            return self._parsed(thought, asked, began, await thought.finish(REPLY_TOKENS))
-        return self._scored(thought, asked, began, scores, spread, reason)
+                return self._unscored(chain, asked, began, "unparseable", why)
+            return self._parsed(chain, asked, began, await chain.finish(REPLY_TOKENS))
+        return self._scored(chain, asked, began, scores, spread, reason)
 
     def _parsed(
-        self, thought: Thought, asked: Asked, began: float, reading: Reading
+        self, chain: JudgeChain, asked: Asked, began: float, reading: Reading
     ) -> Score | Unscored:
         """What the finished text says."""
         if not isinstance(reading, Scores):
             lost = reading if isinstance(reading, Unread) else Unread("off_menu", str(reading))
-            return self._unscored(thought, asked, began, lost.reason, lost.detail)
+            return self._unscored(chain, asked, began, lost.reason, lost.detail)
         scores = tuple(float(value) for value in reading.values)
-        return self._scored(thought, asked, began, scores, 0.0, StopReason.PARSED)
+        return self._scored(chain, asked, began, scores, 0.0, StopReason.PARSED)
 
     def _scored(
         self,
-        thought: Thought,
+        chain: JudgeChain,
         asked: Asked,
         began: float,
         scores: tuple[float, ...],
@@ -115,27 +116,27 @@ class PointwiseJudge:
             scores=scores,
             spread=spread,
             reason=reason,
-            thinking_tokens=thought.thinking_tokens,
-            chain=thought.chain.text if asked.return_chain else None,
-            usage=thought.usage().model_copy(update={"seconds": time.monotonic() - began}),
-            judge=self._provenance(thought, asked),
+            thinking_tokens=chain.thinking_tokens,
+            chain=chain.sequence.text if asked.return_chain else None,
+            usage=chain.usage().model_copy(update={"seconds": time.monotonic() - began}),
+            judge=self._provenance(chain, asked),
         )
 
     def _unscored(
-        self, thought: Thought, asked: Asked, began: float, reason: UnscoredReason, detail: str
+        self, chain: JudgeChain, asked: Asked, began: float, reason: UnscoredReason, detail: str
     ) -> Unscored:
         return Unscored(
             version=SCHEMA,
             reason=reason,
             detail=detail,
-            usage=thought.usage().model_copy(update={"seconds": time.monotonic() - began}),
-            judge=self._provenance(thought, asked),
+            usage=chain.usage().model_copy(update={"seconds": time.monotonic() - began}),
+            judge=self._provenance(chain, asked),
         )
 
-    def _provenance(self, thought: Thought, asked: Asked) -> Provenance:
+    def _provenance(self, chain: JudgeChain, asked: Asked) -> Provenance:
         notes: tuple[str, ...] = ()
-        if thought.defanged:
-            notes = (f"neutralised in the input: {', '.join(map(repr, thought.defanged[:8]))}",)
+        if chain.defanged:
+            notes = (f"neutralised in the input: {', '.join(map(repr, chain.defanged[:8]))}",)
         return Provenance(
             model=self.engine.card.name,
             style=self.style.name,

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 from judges.labels import CLOSE_THOUGHT
 from judges.turns import Turns
+from rrm.errors import StyleMismatch
 from rrm.parse import BOXED, Reading, Unread, after_thought, last_scores
-from rrm.style import Ask, LabelLogprobs, ProbeReading, Rendered, StyleMismatch, hash_prompt
+from rrm.style import Ask, LabelLogprobs, ProbeReading, Rendered, hash_prompt
 
 LIKELY = 0.05
 """scores less likely than this do not get their own question about the scores after them"""

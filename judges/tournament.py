@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from judges.asked import Asked
-from rrm.engine import RefusedText
+from rrm.errors import RefusedText
 from rrm.types import Pair, Prompt, Unscored, Verdict
 
 PRIOR = 0.1

@@ -1,4 +1,4 @@
-"""ChainPair: the two chains of one pair, one an order; one of them leads and thinks first."""
+"""SwapPair: the two chains of one pair, one an order; one of them leads and thinks first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from rrm.engine import Chain, Engine, EngineError, Growth, Question, Sampling
+from rrm.engines.base import Engine, ExtendRequest, ProbeRequest, Sampling, TokenSequence
+from rrm.errors import EngineError
 from rrm.parse import Reading, Unread
 from rrm.style import Ask, LabelLogprobs, ProbeReading, Style
 from rrm.types import Pair, Usage, prompt_text
@@ -77,7 +78,7 @@ class PairReading:
         return (first, second), (one, two)
 
 
-class Thought:
+class JudgeChain:
     """One chain with its style: asks, grows, and counts what it costs."""
 
     def __init__(
@@ -104,7 +105,7 @@ class Thought:
         self.opening = rendered.opening
         which = repr(rendered) if vote == 0 else repr((rendered, vote))
         seed = int.from_bytes(hashlib.sha256(which.encode()).digest()[:7], "big")
-        self.chain: Chain = engine.start(rendered, Sampling(temperature=heat, seed=seed))
+        self.sequence: TokenSequence = engine.start(rendered, Sampling(temperature=heat, seed=seed))
         self.probe_tokens = 0
         self.at_once = bool(whole)
         self.opened = False
@@ -117,17 +118,17 @@ class Thought:
     @property
     def thinking_tokens(self) -> int:
         """None in an answer without thought: what it wrote is the price of a look."""
-        return 0 if self.at_once else len(self.chain.ids)
+        return 0 if self.at_once else len(self.sequence.ids)
 
     @property
     def forced(self) -> bool:
         """A verdict read now needs the chain closed for it."""
-        return self.chain.finish != "stop"
+        return self.sequence.finish != "stop"
 
     @property
     def reading(self) -> ProbeReading | None:
         """What was read of the chain where it stands."""
-        where = len(self.chain.ids), self.forced
+        where = len(self.sequence.ids), self.forced
         return self._read[1] if self._read is not None and self._read[0] == where else None
 
     async def read(self) -> ProbeReading:
@@ -137,18 +138,18 @@ class Thought:
         """
         if (known := self.reading) is not None:
             return known
-        where = len(self.chain.ids), self.forced
-        suffix = self.style.suffix(self.chain.text, ended=not self.forced)
+        where = len(self.sequence.ids), self.forced
+        suffix = self.style.suffix(self.sequence.text, ended=not self.forced)
         found = await self.style.read(self._ask(), suffix, self.size)
         self._read = where, found
-        if not self.chain.ids:
+        if not self.sequence.ids:
             self.first_mass = found.mass
         return found
 
     def _ask(self) -> Ask:
         async def ask(suffixes: Sequence[str], labels: Sequence[str]) -> list[LabelLogprobs]:
             probed = await self.engine.probe(
-                [Question(self.chain, suffix, tuple(labels)) for suffix in suffixes]
+                [ProbeRequest(self.sequence, suffix, tuple(labels)) for suffix in suffixes]
             )
             self.probe_tokens += sum(answer.tokens for answer in probed)
             if any(math.isnan(v) for answer in probed for v in answer.seen.logprobs.values()):
@@ -157,40 +158,40 @@ class Thought:
 
         return ask
 
-    def growth(self, upto: int) -> Growth:
-        return Growth(self.chain, max(0, upto - len(self.chain.ids)), self.style.stop)
+    def growth(self, upto: int) -> ExtendRequest:
+        return ExtendRequest(self.sequence, max(0, upto - len(self.sequence.ids)), self.style.stop)
 
     async def finish(self, tokens: int) -> Reading:
         """Let a chain that has ended write its verdict out, and read the text."""
-        await self.engine.extend([Growth(self.chain, tokens, None)])
-        return self.style.parse(self.opening + self.chain.text, self.size)
+        await self.engine.extend([ExtendRequest(self.sequence, tokens, None)])
+        return self.style.parse(self.opening + self.sequence.text, self.size)
 
     async def reply(self, tokens: int) -> Reading:
         """The whole reply of up to `tokens`, and its verdict."""
-        await self.engine.extend([Growth(self.chain, tokens, None)])
-        if not self.chain.ended:
+        await self.engine.extend([ExtendRequest(self.sequence, tokens, None)])
+        if not self.sequence.ended:
             return Unread("truncated", f"the reply was cut off after {tokens} tokens")
-        text = self.chain.text
+        text = self.sequence.text
         if "<think>" not in text and "</think>" not in text:
             text = f"<think></think>{text}"  # a reply without thought is all verdict
         return self.style.parse(text, self.size)
 
     def usage(self) -> Usage:
-        asked = self.opened or self.probe_tokens or self.chain.ids
-        prompt, cached = len(self.chain.prompt_ids), self.chain.cached_tokens or 0
+        asked = self.opened or self.probe_tokens or self.sequence.ids
+        prompt, cached = len(self.sequence.prompt_ids), self.sequence.cached_tokens or 0
         if not asked:
             prompt = cached = 0
         return Usage(
             prompt_tokens=prompt,
             cached_tokens=cached,
             read_tokens=prompt - cached + self.probe_tokens,
-            generated_tokens=len(self.chain.ids),
+            generated_tokens=len(self.sequence.ids),
             thinking_tokens=self.thinking_tokens,
-            probe_tokens=self.probe_tokens + len(self.chain.ids) - self.thinking_tokens,
+            probe_tokens=self.probe_tokens + len(self.sequence.ids) - self.thinking_tokens,
         )
 
 
-class ChainPair:
+class SwapPair:
     """Both orders of one pair. Raises RefusedText for text that the model cannot take.
 
     The order that leads hangs on the texts alone, not on which of them is called a: a pair and its
@@ -210,40 +211,40 @@ class ChainPair:
         self.engine, self.vote, self.at_once = engine, vote, bool(whole)
         first, second = (hashlib.sha256(text.encode()).digest() for text in pair.responses)
         self.lead: Order = "ab" if first < second else "ba"
-        self.thoughts: dict[Order, Thought] = {
-            "ab": Thought(engine, style, prompt, pair.responses, temperature, whole, vote),
-            "ba": Thought(
+        self.by_order: dict[Order, JudgeChain] = {
+            "ab": JudgeChain(engine, style, prompt, pair.responses, temperature, whole, vote),
+            "ba": JudgeChain(
                 engine, style, prompt, pair.swapped().responses, temperature, whole, vote
             ),
         }
 
     @property
     def ended(self) -> bool:
-        return all(thought.chain.ended for thought in self.thoughts.values())
+        return all(chain.sequence.ended for chain in self.by_order.values())
 
     @property
     def closed(self) -> bool:
         """Both chains closed by themselves, so no verdict has to be forced."""
-        return not any(thought.forced for thought in self.thoughts.values())
+        return not any(chain.forced for chain in self.by_order.values())
 
     @property
     def thinking_tokens(self) -> int:
-        return sum(thought.thinking_tokens for thought in self.thoughts.values())
+        return sum(chain.thinking_tokens for chain in self.by_order.values())
 
     @property
     def prompt_tokens(self) -> tuple[int, int]:
         """Of each order's rendered prompt."""
-        ab, ba = (len(self.thoughts[order].chain.prompt_ids) for order in ORDERS)
+        ab, ba = (len(self.by_order[order].sequence.prompt_ids) for order in ORDERS)
         return ab, ba
 
     @property
     def length(self) -> int:
         """Tokens of the longer chain."""
-        return max(len(thought.chain.ids) for thought in self.thoughts.values())
+        return max(len(chain.sequence.ids) for chain in self.by_order.values())
 
     async def read(self, orders: Sequence[Order] = ORDERS) -> PairReading:
         """Probe `orders` at once; where nothing has grown, what was read before is said again."""
-        found = await asyncio.gather(*(self.thoughts[order].read() for order in orders))
+        found = await asyncio.gather(*(self.by_order[order].read() for order in orders))
         by_order = dict(zip(orders, found, strict=True))
         first, second = by_order.get("ab"), by_order.get("ba")
         scores = None
@@ -268,37 +269,37 @@ class ChainPair:
 
         A chain that has ended, or is that long, stays as it is.
         """
-        growing = {order: self.thoughts[order] for order in orders}
-        shortest = min(len(thought.chain.ids) for thought in growing.values())
+        growing = {order: self.by_order[order] for order in orders}
+        shortest = min(len(chain.sequence.ids) for chain in growing.values())
         steps = range(shortest, upto, slice_tokens) if watch else range(upto, upto + 1)
         for step in steps:
             goal = min(upto, step + slice_tokens) if watch else upto
-            before = {order: len(thought.chain.text) for order, thought in growing.items()}
-            await self.engine.extend([thought.growth(goal) for thought in growing.values()])
-            for order, thought in growing.items():
-                if watch and len(thought.chain.text) > before[order]:
-                    watch(ChainText(order, thought.chain.text[before[order] :], self.vote))
-            if all(thought.chain.ended for thought in growing.values()):
+            before = {order: len(chain.sequence.text) for order, chain in growing.items()}
+            await self.engine.extend([chain.growth(goal) for chain in growing.values()])
+            for order, chain in growing.items():
+                if watch and len(chain.sequence.text) > before[order]:
+                    watch(ChainText(order, chain.sequence.text[before[order] :], self.vote))
+            if all(chain.sequence.ended for chain in growing.values()):
                 return
 
     async def finish(self, tokens: int) -> tuple[Reading, Reading]:
         """Both chains' written verdicts."""
         first, second = await asyncio.gather(
-            *(thought.finish(tokens) for thought in self.thoughts.values())
+            *(chain.finish(tokens) for chain in self.by_order.values())
         )
         return first, second
 
     async def reply(self, tokens: int) -> tuple[Reading, Reading]:
         """Both orders' whole replies, of up to `tokens` each."""
         first, second = await asyncio.gather(
-            *(thought.reply(tokens) for thought in self.thoughts.values())
+            *(chain.reply(tokens) for chain in self.by_order.values())
         )
         return first, second
 
     def usage(self) -> Usage:
-        ab, ba = (thought.usage() for thought in self.thoughts.values())
+        ab, ba = (chain.usage() for chain in self.by_order.values())
         return ab.plus(ba)
 
     @property
     def defanged(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.thoughts["ab"].defanged))
+        return tuple(dict.fromkeys(self.by_order["ab"].defanged))

@@ -16,14 +16,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Protocol
 
+from rrm.errors import StyleMismatch
 from rrm.parse import Reading
 from rrm.types import Frozen
 
 ENTRY_POINTS = "closecall.styles"
-
-
-class StyleMismatch(ValueError):
-    """This style and this model do not belong together, or no such style exists."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from rrm.chain import ORDERS, ChainPair, Order
-from rrm.engine import Engine
+from rrm.chain import ORDERS, Order, SwapPair
+from rrm.engines.base import Engine
 from rrm.style import Style
 from rrm.types import At, Frozen, Pair
 from rrm.votes import Ballot
@@ -157,7 +157,7 @@ async def trace(
     Raises RefusedText for text that the model cannot take, EngineError if the engine fails.
     """
     heats = [temperature, *[vote_temperature] * (votes - 1)]
-    pairs = [ChainPair(engine, style, pair, heat, vote=vote) for vote, heat in enumerate(heats)]
+    pairs = [SwapPair(engine, style, pair, heat, vote=vote) for vote, heat in enumerate(heats)]
     made = [await _think(chains, ladder) for chains in pairs]
     chains, (first, second) = pairs[0], made[0]
     return Trace(
@@ -170,7 +170,7 @@ async def trace(
     )
 
 
-async def _think(chains: ChainPair, ladder: Sequence[int]) -> tuple[TracedChain, TracedChain]:
+async def _think(chains: SwapPair, ladder: Sequence[int]) -> tuple[TracedChain, TracedChain]:
     """Both chains to their ends, read at every checkpoint."""
     made = [_Reader() for _ in ORDERS]
     for goal in (0, *ladder):
@@ -178,10 +178,10 @@ async def _think(chains: ChainPair, ladder: Sequence[int]) -> tuple[TracedChain,
         reading = await chains.read()
         said = zip(ORDERS, made, *reading.both, strict=True)
         for order, reader, margin, mass in said:
-            reader.add(chains.thoughts[order].thinking_tokens, margin, mass)
+            reader.add(chains.by_order[order].thinking_tokens, margin, mass)
         if chains.ended:
             break
-    ends = [not chains.thoughts[order].forced for order in ORDERS]
+    ends = [not chains.by_order[order].forced for order in ORDERS]
     first, second = (reader.chain(closed) for reader, closed in zip(made, ends, strict=True))
     return first, second
 

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from judges.asked import Asked
 from rrm.allocation.budget import Budget
-from rrm.engine import RefusedText
+from rrm.errors import RefusedText
 from rrm.types import SCHEMA, Pair, Provenance, Unscored, Usage, Verdict
 from serving.client import AsyncClient
 from serving.journal import Finished, Journal, Line
@@ -108,9 +108,9 @@ class LocalJudge:
         settings, provenance = self.registry.settings, self.provenance()
         return {
             "model": provenance.model,
-            "weights": settings.model
-            if settings.engine in ("scripted", "openai")
-            else weights_digest(settings.model),
+            "weights": weights_digest(settings.model)
+            if self.registry.local_weights
+            else settings.model,
             "style": provenance.style,
             "prompt_hash": provenance.prompt_hash,
             "stopper": provenance.stopper,

@@ -23,7 +23,8 @@ from rrm.artifact import CALIBRATION_FILE, Artifact, ArtifactError
 from rrm.calibration import FEWEST, calibrated, shortfall
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.replay import Walked, replay, whole
-from rrm.engine import EngineError, RefusedText
+from rrm.engines.registry import engine_entry
+from rrm.errors import EngineError, RefusedText
 from rrm.priced import Depth, PricedPolicy, PriceKind, TokenPrices
 from rrm.productivity import Productivity
 from rrm.stopping import PositionBias, Stopper, contradict
@@ -119,7 +120,7 @@ def calibrate(
     console: Console, settings: Settings, dataset: Dataset, traces: Path, out: Path, asked: Asked
 ) -> Stopper:
     """Trace what is missing, fit, certify, write. Raises SettingsError, with what to do."""
-    if settings.engine in ("scripted", "openai"):
+    if not engine_entry(settings.engine).capabilities.local_weights:
         raise SettingsError(f"the {settings.engine} engine has no thresholds to fit")
     labelled = sum(row.label in ("a", "b") for row in dataset.rows)
     if not labelled and not asked.own:

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 
 from judges.asked import Asked
-from rrm.engine import RefusedText
+from rrm.engines.registry import DEFAULT, ENGINES
+from rrm.errors import RefusedText, StyleMismatch
 from rrm.priced import PriceKind
-from rrm.style import StyleMismatch
 from rrm.types import Effort, Pair, Unscored
 from serving.client import ServiceError
 from serving.origin import NameClash, check_origin
@@ -58,7 +58,7 @@ def says_why(command: Callable[P, None]) -> Callable[P, None]:
 
 Model = Annotated[str | None, typer.Option(help="`nano` (bundled), a directory, or a hub id.")]
 StyleName = Annotated[str | None, typer.Option(help="rrm, rm-r1, ...; none: the model's own.")]
-Engine = Annotated[str | None, typer.Option(help="transformers (default), sglang or openai.")]
+Engine = Annotated[str | None, typer.Option(help=f"{', '.join(ENGINES)}; none: {DEFAULT}.")]
 BaseUrl = Annotated[
     str | None, typer.Option(help="Of a running server; its key: CLOSECALL_ENGINE_KEY.")
 ]
@@ -228,8 +228,8 @@ def batch(
         prompt_file=prompt_file,
         calibration=calibration,
     )
-    if "dtype" not in given.model_fields_set and computes_on_cpu(given):
-        given = given.model_copy(update={"dtype": "float64"})
+    if "dtype" not in given.model_fields_set and (exact := exact_dtype(given)):
+        given = given.model_copy(update={"dtype": exact})
     sums = Sums(budget_tokens, budget_flops, budget_seconds)
     if sums.given and (url is not None or not asked.plain):
         raise SettingsError(
@@ -417,11 +417,13 @@ async def run_batch(
     write_whole(made.summary, progress.tally.summary())
 
 
-def computes_on_cpu(settings: Settings) -> bool:
-    """Whether stock transformers would run on the CPU."""
+def exact_dtype(settings: Settings) -> str | None:
+    """In which a rerun gives the same bytes on the CPU, if the engine has one."""
+    from rrm.engines.registry import engine_entry
     from serving.registry import device_of
 
-    return settings.engine == "transformers" and device_of(settings) == "cpu"
+    exact = engine_entry(settings.engine).capabilities.exact_dtype
+    return exact if device_of(settings) == "cpu" else None
 
 
 def as_columns(text: str | None) -> dict[str, str]:

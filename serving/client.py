@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from judges.asked import Asked, Watch
 from rrm.chain import ChainText
-from rrm.engine import RefusedText
+from rrm.errors import RefusedText
 from rrm.types import Candidates, Checkpoint, Outcome, Pair, Score, ScoreOutcome, Unscored, Verdict
 from serving.wire import JudgeList, Problem, ThoughtEvent
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from judges.nano import data
 from judges.written import direction
-from rrm.chain import ChainPair, PairReading
+from rrm.chain import PairReading, SwapPair
 from rrm.decision.plan import REPLY_TOKENS
 from rrm.decision.state import READABLE_MASS
 from rrm.parse import Unread
@@ -137,7 +137,7 @@ async def probe(
 
     async def whole(pair: Pair, label: Side | None) -> Probe:
         """Where nothing can be probed, the whole replies."""
-        chains = ChainPair(judge.engine, judge.style, pair, judge.temperature, whole="")
+        chains = SwapPair(judge.engine, judge.style, pair, judge.temperature, whole="")
         readings = await chains.reply(min(tokens, judge.ladder[-1]))
         sides = [direction(reading) for reading in readings]
         told()
@@ -156,7 +156,7 @@ async def probe(
     async def one(pair: Pair, label: Side | None) -> Probe:
         if not judge.engine.can_probe:
             return await whole(pair, label)
-        chains = ChainPair(judge.engine, judge.style, pair, judge.temperature)
+        chains = SwapPair(judge.engine, judge.style, pair, judge.temperature)
         before = await chains.read()
         await chains.grow(min(tokens, judge.ladder[-1]))
         after = await chains.read()
@@ -220,8 +220,7 @@ def machine() -> str:
 def would_run(registry: Registry) -> list[tuple[str, str]]:
     """What a service with these settings would be, row by row."""
     settings, engine = registry.settings, registry.engine
-    local = settings.engine not in ("scripted", "openai")
-    where = f" at {model_directory(settings.model)}" if local else ""
+    where = f" at {model_directory(settings.model)}" if registry.local_weights else ""
     styles = [
         f"{name}{' (asked for)' if name == registry.default else ''}"
         f"{'' if registry.stopper(registry.style(name)) else ', without thresholds'}"

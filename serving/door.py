@@ -19,7 +19,7 @@ from ray.serve.exceptions import (
     ReplicaUnavailableError,
 )
 
-from rrm.engine import EngineError
+from rrm.errors import EngineError
 from rrm.types import Checkpoint, Score, Unscored, Verdict
 from serving.app import ProblemError
 from serving.middleware import note

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Iterable, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from rrm.chain import ChainPair, Thought
+from rrm.chain import JudgeChain, SwapPair
 from rrm.cost import CostModel
-from rrm.engine import EngineError, RefusedText
+from rrm.errors import EngineError, RefusedText
 from rrm.priced import PriceKind, TokenPrices
 from rrm.style import Style
 from rrm.types import Pair
@@ -35,7 +35,7 @@ def token_prices(
     chains = []
     for pair in pairs:
         try:
-            chains.append(ChainPair(registry.engine, style, pair, registry.temperature))
+            chains.append(SwapPair(registry.engine, style, pair, registry.temperature))
         except RefusedText:
             continue
         if len(chains) == WARM + SAMPLE:
@@ -91,7 +91,7 @@ class _Sampled(NamedTuple):
     """of the other order's, when the first was read"""
 
 
-async def _sample(chains: Sequence[ChainPair]) -> _Sampled:
+async def _sample(chains: Sequence[SwapPair]) -> _Sampled:
     """Read, grow and probe all at once, as a service does under load; a few before, to warm up."""
     warm = min(WARM, len(chains) // 2)
     if warm:
@@ -99,33 +99,33 @@ async def _sample(chains: Sequence[ChainPair]) -> _Sampled:
     return await _measure(chains[warm:])
 
 
-async def _measure(chains: Sequence[ChainPair]) -> _Sampled:
+async def _measure(chains: Sequence[SwapPair]) -> _Sampled:
     engine = chains[0].engine
-    lead = [one.thoughts[one.lead] for one in chains]
-    other = [one.thoughts["ba" if one.lead == "ab" else "ab"] for one in chains]
-    seconds = await _timed(thought.read() for thought in lead)
+    lead = [one.by_order[one.lead] for one in chains]
+    other = [one.by_order["ba" if one.lead == "ab" else "ab"] for one in chains]
+    seconds = await _timed(chain.read() for chain in lead)
     read = seconds / sum(one.usage().read_tokens for one in lead)
     suffixes = sum(one.probe_tokens for one in lead)
     seconds = await _timed(engine.extend([one.growth(GROWN)]) for one in lead)
-    generated = seconds / max(1, sum(len(one.chain.ids) for one in lead))
-    seconds = await _timed(thought.read() for thought in lead)
+    generated = seconds / max(1, sum(len(one.sequence.ids) for one in lead))
+    seconds = await _timed(chain.read() for chain in lead)
     again = sum(one.probe_tokens for one in lead) - suffixes
-    prefixes = sum(len(one.chain.prompt_ids) + len(one.chain.ids) for one in lead)
-    await _timed(thought.read() for thought in other)
+    prefixes = sum(len(one.sequence.prompt_ids) + len(one.sequence.ids) for one in lead)
+    await _timed(chain.read() for chain in other)
     return _Sampled(
         read=read,
         cached=max(0.0, seconds - read * again) / prefixes,
         generated=generated,
-        prompt=fmean(len(one.chain.prompt_ids) for one in lead),
+        prompt=fmean(len(one.sequence.prompt_ids) for one in lead),
         suffix=suffixes / len(lead),
         known=fmean(_cached_share(one) for one in lead),
         shared=fmean(_cached_share(one) for one in other),
     )
 
 
-def _cached_share(thought: Thought) -> float:
+def _cached_share(chain: JudgeChain) -> float:
     """Of its prompt, as the engine tells it."""
-    return (thought.chain.cached_tokens or 0) / len(thought.chain.prompt_ids)
+    return (chain.sequence.cached_tokens or 0) / len(chain.sequence.prompt_ids)
 
 
 async def _timed(work: Iterable[Awaitable[object]]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 from judges.asked import LADDER
@@ -18,10 +17,13 @@ from rrm.allocation.meter import Compute
 from rrm.artifact import ArtifactError, calibration_file, load_calibration
 from rrm.audit import Auditor
 from rrm.cost import CostModel
-from rrm.engine import Engine, EngineError, EngineOptions, ModelCard
 from rrm.engines import open_engine
+from rrm.engines.base import Engine, EngineOptions
+from rrm.engines.card import ModelCard
+from rrm.engines.registry import DEFAULT, engine_entry
+from rrm.errors import EngineError, StyleMismatch
 from rrm.stopping import Stopper
-from rrm.style import Style, StyleMismatch, open_style, style_names
+from rrm.style import Style, open_style, style_names
 from serving.digest import digest_of, digest_of_sizes
 from serving.settings import NANO, Settings, SettingsError
 
@@ -60,18 +62,17 @@ def check_settings(settings: Settings) -> None:
 
     Raises SettingsError or StyleMismatch, with what to do.
     """
-    if settings.engine == "scripted":
-        return
-    if settings.engine == "openai":
-        if settings.model == NANO:
-            raise SettingsError("name the model that the endpoint serves: --model NAME")
+    entry = engine_entry(settings.engine)
+    if entry.model_required and settings.model == NANO:
+        raise SettingsError(f"engine {settings.engine} needs --model: {entry.model}")
+    if lacking := entry.lacking(settings.base_url):
+        raise SettingsError(lacking)
+    if not entry.capabilities.local_weights:
         style_name(settings, ModelCard(name=settings.model))
         return
     directory = model_directory(settings.model)
     if not (directory / "config.json").is_file():
         raise SettingsError(f"{directory} holds no model: there is no config.json in it")
-    if find_spec("torch") is None or find_spec("transformers") is None:
-        raise SettingsError("judging needs torch: pip install 'closecall[transformers]'")
     if settings.prompt_file is not None and not settings.prompt_file.is_file():
         raise SettingsError(f"no prompt file {settings.prompt_file}")
     if settings.thresholds is not None and not settings.thresholds.is_file():
@@ -82,28 +83,23 @@ def check_settings(settings: Settings) -> None:
     name = style_name(settings, card)
     if own_contract(settings) is None:
         check_style(card, name)
-    if settings.base_url is not None:
-        return
-    if settings.engine == "sglang" and find_spec("sglang") is None:
-        raise SettingsError("SGLang is not installed: pip install 'closecall[sglang]'")
     device = device_of(settings)
-    if device != "cpu":
+    if settings.base_url is None and device != "cpu":
         import torch
 
-        if not torch.cuda.is_available() and settings.engine == "sglang":
-            raise SettingsError(
-                "SGLang computes on a GPU, and torch sees none. On a CPU use --engine "
-                "transformers, or --device cpu if the SGLang installed here was built for that"
-            )
         if not torch.cuda.is_available():
-            raise SettingsError(f"device {device}: torch sees no GPU; use --device cpu")
+            raise SettingsError(
+                f"engine {settings.engine} would compute on {device}, and torch sees no GPU: use "
+                f"--engine {DEFAULT}, or --device cpu if what is installed here was built for that"
+            )
 
 
 def device_of(settings: Settings) -> str:
-    """What `auto` means: a GPU for SGLang; for transformers a GPU if torch sees one."""
-    if settings.device != "auto" or settings.engine == "scripted":
+    """What `auto` means: a GPU where the engine needs one, else a GPU if torch sees one."""
+    capabilities = engine_entry(settings.engine).capabilities
+    if settings.device != "auto" or not capabilities.local_weights:
         return settings.device
-    if settings.engine == "sglang":
+    if capabilities.needs_gpu:
         return "cuda"
     import torch
 
@@ -163,20 +159,11 @@ def check_style(card: ModelCard, name: str) -> Style:
 def open_settings_engine(settings: Settings) -> Engine:
     """Load the model that the settings name. Raises SettingsError, with what to do."""
     check_settings(settings)
-    if settings.engine == "scripted":
-        try:
-            return open_engine(f"scripted:{'' if settings.model == NANO else settings.model}")
-        except ValueError as failure:
-            raise SettingsError(str(failure)) from None
-    if settings.engine == "transformers":
-        import torch
-
-        threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.replicas)
-        torch.set_num_threads(threads)
     key = settings.engine_key
     options = EngineOptions(
         device=device_of(settings),
         dtype=settings.dtype,
+        threads=settings.threads or max(1, (os.cpu_count() or 1) // settings.replicas),
         base_url=settings.base_url,
         api_key=None if key is None else key.get_secret_value(),
         tensor_parallel=settings.tensor_parallel,
@@ -186,7 +173,9 @@ def open_settings_engine(settings: Settings) -> Engine:
         prefill=settings.prefill,
     )
     try:
-        where = settings.model if settings.engine == "openai" else model_directory(settings.model)
+        where = "" if settings.model == NANO else settings.model
+        if engine_entry(settings.engine).capabilities.local_weights:
+            where = str(model_directory(settings.model))
         return open_engine(f"{settings.engine}:{where}", options)
     except (OSError, ValueError, EngineError) as failure:
         raise SettingsError(str(failure)) from failure
@@ -213,6 +202,11 @@ class Registry:
         self.ladder = settings.ladder or self.engine.card.ladder or LADDER
         self._pairwise: dict[str, PairwiseJudge] = {}
         self._fits(self.style(self.default))
+
+    @property
+    def local_weights(self) -> bool:
+        """Whether the model's files lie on this machine."""
+        return engine_entry(self.settings.engine).capabilities.local_weights
 
     def pairwise(self, style: str | None) -> PairwiseJudge:
         """The judge of pairs in `style`, or in the settings' style. Raises StyleMismatch."""
@@ -241,13 +235,15 @@ class Registry:
     def compute(self) -> Compute:
         """What the default style's judgements cost in operations. Raises SettingsError for a model
         that is not here."""
-        if self.settings.engine not in ("transformers", "sglang"):
+        if not self.local_weights:
             raise SettingsError("operations are counted from a model's config: it must be here")
-        from rrm.engines.words import Words
+        from rrm.engines.tokenizer import ChatTokenizer
 
         directory = model_directory(self.settings.model)
         suffix = self.style(self.default).suffix("", ended=False)
-        return Compute(CostModel.of_directory(directory), len(Words(directory).encode(suffix)))
+        return Compute(
+            CostModel.of_directory(directory), len(ChatTokenizer(directory).encode(suffix))
+        )
 
     def pointwise(self, style: str | None) -> PointwiseJudge:
         """The judge of single responses. Raises StyleMismatch."""
@@ -294,7 +290,7 @@ class Registry:
 
         They belong to the weights, the prompt, the ladder and the decoding they were fitted on.
         """
-        if self.settings.engine in ("scripted", "openai"):
+        if not self.local_weights:
             return None
         directory = model_directory(self.settings.model)
         file = self.settings.thresholds or calibration_file(directory)

@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator
 from judges.asked import Asked, Event
 from rrm.allocation.budget import Budget
 from rrm.chain import ChainText
-from rrm.engine import RefusedText
-from rrm.style import StyleMismatch
+from rrm.errors import RefusedText, StyleMismatch
 from rrm.types import Checkpoint, Score, Unscored, Verdict
 from serving.observe import Metrics
 from serving.registry import Registry

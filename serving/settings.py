@@ -14,6 +14,18 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from rrm.engines.registry import DEFAULT, ENGINES, engine_entry
+
+ENGINE_OPTIONS = {
+    "base_url": "base_url",
+    "api_key": "engine_key",
+    "tensor_parallel": "tensor_parallel",
+    "memory_share": "memory_share",
+    "server_args": "server_args",
+    "logprobs": "logprobs",
+    "prefill": "prefill",
+}
+"""fields of EngineOptions that only some engines take, and how they are called here"""
 NANO = "nano"
 """the name of the bundled model"""
 
@@ -30,9 +42,7 @@ class Settings(BaseSettings):
     )
 
     model: str = Field(NANO, description="`nano`, a model directory, or a hub id")
-    engine: Literal["transformers", "sglang", "openai", "scripted"] = Field(
-        "transformers", description="scripted takes its script as `model`: delay=0.05,fault=hang"
-    )
+    engine: str = Field(DEFAULT, description="by name: " + ", ".join(ENGINES))
     base_url: str | None = Field(
         None, description="a running SGLang server (none: a private one), or http://…/v1 of openai"
     )
@@ -134,20 +144,23 @@ class Settings(BaseSettings):
             raise ValueError(f"max_replicas is below replicas ({self.replicas})")
         if self.calibration is not None and self.stopper is not None:
             raise ValueError("stopper is the old name of calibration; give only calibration")
-        if self.engine == "openai" and self.base_url is None:
-            raise ValueError("engine openai needs base_url: http://HOST:PORT/v1")
-        owners = {
-            "base_url": ("sglang", "openai"),
-            "engine_key": ("sglang", "openai"),
-            "tensor_parallel": ("sglang",),
-            "memory_share": ("sglang",),
-            "server_args": ("sglang",),
-            "logprobs": ("openai",),
-            "prefill": ("openai",),
-        }
-        for name, engines in owners.items():
-            if name in self.model_fields_set and self.engine not in engines:
-                raise ValueError(f"{name} belongs to engine {' or '.join(engines)}: give that too")
+        return self
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, engine: str) -> str:
+        engine_entry(engine)
+        return engine
+
+    @model_validator(mode="after")
+    def _taken_by_the_engine(self) -> Settings:
+        entry = engine_entry(self.engine)
+        if entry.url_required and self.base_url is None:
+            raise ValueError(f"engine {self.engine} needs base_url: http://HOST:PORT/v1")
+        for option, name in ENGINE_OPTIONS.items():
+            if name in self.model_fields_set and option not in entry.options:
+                owners = [engine for engine, one in ENGINES.items() if option in one.options]
+                raise ValueError(f"{name} belongs to engine {' or '.join(owners)}: give that too")
         return self
 
 

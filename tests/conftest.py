@@ -14,8 +14,8 @@ import pytest
 from hypothesis import settings
 
 from judges.nano import WEIGHTS
-from rrm.engine import Engine, EngineOptions
 from rrm.engines import open_engine
+from rrm.engines.base import Engine, EngineOptions
 from rrm.engines.sglang import SGLangEngine
 from serving.process import ServiceProcess
 from serving.testing.sglang_cpu import ENV, INSTALLED, OPTIONS

@@ -19,7 +19,7 @@ from judges.contract import read_contract
 from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
 from judges.scores import ScoreStyle
-from rrm.engine import ModelCard
+from rrm.engines.card import ModelCard
 from rrm.style import Fence, open_style, style_names
 from serving.rlhf.openrlhf import read_sample
 

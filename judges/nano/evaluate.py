@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from judges.nano import WEIGHTS, data
-from rrm.chain import Thought
-from rrm.engine import Engine
+from rrm.chain import JudgeChain
 from rrm.engines import open_engine
+from rrm.engines.base import Engine
 from rrm.style import Style, open_style
 
 WHOLE = 160
@@ -61,17 +61,17 @@ class Table:
 
 async def judge(engine: Engine, style: Style, example: data.Example) -> Judged:
     """Grow one chain, reading the verdict at every checkpoint of the card."""
-    thought = Thought(engine, style, example.question, example.responses, 0.0)
+    chain = JudgeChain(engine, style, example.question, example.responses, 0.0)
     right = []
     for point in (0, *engine.card.ladder, WHOLE):
-        await engine.extend([thought.growth(point)])
-        reading = await thought.read()
+        await engine.extend([chain.growth(point)])
+        reading = await chain.read()
         right.append((reading.z < 0) == (example.better == 1))
-    text = thought.chain.text.removesuffix(style.stop)
+    text = chain.sequence.text.removesuffix(style.stop)
     return Judged(
         gap=example.gap,
         right=tuple(right),
-        tokens=len(thought.chain.ids),
+        tokens=len(chain.sequence.ids),
         exact=text.endswith(data.chain(style.name, example)),
     )
 
@@ -102,9 +102,9 @@ async def exact_scores(engine: Engine, style: Style, n: int, seed: int) -> float
     rng = random.Random(seed)
 
     async def one(example: data.Example) -> bool:
-        thought = Thought(engine, style, example.question, example.responses, 0.0)
-        await thought.finish(WHOLE)
-        return thought.chain.text.endswith(data.verdict(style.name, example.errors))
+        chain = JudgeChain(engine, style, example.question, example.responses, 0.0)
+        await chain.finish(WHOLE)
+        return chain.sequence.text.endswith(data.verdict(style.name, example.errors))
 
     examples = [data.draw(rng) for _ in range(n)]
     return sum(await asyncio.gather(*map(one, examples))) / n

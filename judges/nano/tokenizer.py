@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from judges import grm, rm_r1, rrm
 from judges.nano import WEIGHTS
 from judges.nano.data import QUESTIONS, REPLIES
-from rrm.engine import CARD_FILE, Domain, ModelCard
+from rrm.engines.card import CARD_FILE, Domain, ModelCard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

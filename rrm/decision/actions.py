@@ -74,7 +74,7 @@ class Grow:
         if not opened or not await run.grow(run.chains, self.rungs, account, self.orders):
             await run.read_where_it_stands(account)
             return False
-        alone = [run.chains.thoughts[order] for order in self.orders]
+        alone = [run.chains.by_order[order] for order in self.orders]
         place: Place = "lead" if len(alone) == 1 and not alone[0].forced else self.stage
         if not run.chains.ended and reads(place):  # where both have ended, `Whole` reads them
             await run.read(account, place)

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 from rrm.allocation.account import Account
 from rrm.allocation.meter import Work
-from rrm.chain import ORDERS, ChainPair, ChainText, Order, PairReading, Thought
+from rrm.chain import ORDERS, ChainText, JudgeChain, Order, PairReading, SwapPair
 from rrm.decision.state import READABLE_MASS, ChainKey, ChainState, Place, Readout, State
 from rrm.parse import Reading
 from rrm.types import At, StopReason, Usage
 from rrm.votes import Ballot
 
-Start = Callable[[int], Awaitable[ChainPair]]
+Start = Callable[[int], Awaitable[SwapPair]]
 """vote to fresh chains"""
 MarginalValue = Callable[[Readout], float]
 
@@ -29,7 +29,7 @@ class JudgeRun:
 
     def __init__(
         self,
-        chains: ChainPair,
+        chains: SwapPair,
         start: Start,
         rungs: Sequence[int],
         marginal_value: MarginalValue = lambda readout: 0.0,
@@ -52,7 +52,7 @@ class JudgeRun:
 
     @property
     def state(self) -> State:
-        chains = {ChainKey(order): _state(self.chains.thoughts[order]) for order in ORDERS}
+        chains = {ChainKey(order): _state(self.chains.by_order[order]) for order in ORDERS}
         return State(chains, self.votes, self._voted, self._replies)
 
     def news(self) -> list[Readout]:
@@ -94,21 +94,21 @@ class JudgeRun:
     # -- what actions do --------------------------------------------------------------------------
 
     async def open(
-        self, chains: ChainPair, account: Account, orders: Sequence[Order] = ORDERS
+        self, chains: SwapPair, account: Account, orders: Sequence[Order] = ORDERS
     ) -> bool:
         """Pay for the prompts of `orders` that were not read yet, with enough for their probes.
 
         A judgement's first prompt goes before all else.
         """
-        begun = self.path or any(one.opened for one in self.chains.thoughts.values())
+        begun = self.path or any(one.opened for one in self.chains.by_order.values())
         priority = self._priority if begun else math.inf
-        thoughts = [chains.thoughts[order] for order in orders]
-        thoughts = [one for one in thoughts if not one.opened]
-        prompts = [Work("prompt", len(one.chain.prompt_ids), 0) for one in thoughts]
-        if prompts and not await account.reserve([*prompts, *_probes(thoughts)], priority):
+        judge_chains = [chains.by_order[order] for order in orders]
+        judge_chains = [one for one in judge_chains if not one.opened]
+        prompts = [Work("prompt", len(one.sequence.prompt_ids), 0) for one in judge_chains]
+        if prompts and not await account.reserve([*prompts, *_probe_work(judge_chains)], priority):
             return False
         account.pay(prompts)
-        for one in thoughts:
+        for one in judge_chains:
             one.opened = True
         return True
 
@@ -118,7 +118,7 @@ class JudgeRun:
 
     async def grow(
         self,
-        chains: ChainPair,
+        chains: SwapPair,
         rungs: Sequence[int],
         account: Account,
         orders: Sequence[Order] = ORDERS,
@@ -127,13 +127,13 @@ class JudgeRun:
 
         False if the account does not reach so far; they are then as long as it does.
         """
-        thoughts = [chains.thoughts[order] for order in orders]
+        judge_chains = [chains.by_order[order] for order in orders]
         for depth in account.instalments(rungs):
-            growing = [one for one in thoughts if _room(one, depth)]
-            work = [_thought(one, _room(one, depth)) for one in growing]
+            growing = [one for one in judge_chains if _room(one, depth)]
+            work = [_growth_work(one, _room(one, depth)) for one in growing]
             if not work:
                 continue
-            reserved = [*work, *_probes(thoughts, depth)]
+            reserved = [*work, *_probe_work(judge_chains, depth)]
             if not await account.reserve(reserved, self._priority):
                 return False
             with _paying(account, growing):
@@ -142,15 +142,15 @@ class JudgeRun:
 
     async def read_where_it_stands(self, account: Account) -> None:
         """A readout of what was reached when the account refused more, if that is new."""
-        lead = self.chains.thoughts[self.chains.lead]
+        lead = self.chains.by_order[self.chains.lead]
         if not lead.opened or (self.path and self._tokens <= self.path[-1].tokens):
             return
-        grown = len(lead.chain.ids)
+        grown = len(lead.sequence.ids)
         place: Place = self.path[-1].place if self.path else 0
         place = next((n for n, rung in enumerate(self.rungs, start=1) if rung >= grown), place)
         if not lead.forced:
             place = "lead"
-        both = all(len(one.chain.ids) for one in self.chains.thoughts.values())
+        both = all(len(one.sequence.ids) for one in self.chains.by_order.values())
         reading = await self._probe(self.chains, account)
         self._add("capped" if both else place, reading, _wire(place))
 
@@ -177,11 +177,11 @@ class JudgeRun:
 
     async def finish(self, tokens: int, account: Account) -> bool:
         """Let both chains write their verdicts out."""
-        thoughts = list(self.chains.thoughts.values())
-        work = [_thought(one, tokens) for one in thoughts]
+        judge_chains = list(self.chains.by_order.values())
+        work = [_growth_work(one, tokens) for one in judge_chains]
         if not await account.reserve(work, self._priority):
             return False
-        with _paying(account, thoughts):
+        with _paying(account, judge_chains):
             replies = await self.chains.finish(tokens)
         self._write(replies, "both")
         return True
@@ -191,14 +191,14 @@ class JudgeRun:
         if thinking and self.chains.at_once:
             self._before = self._before.plus(self.chains.usage())
             self.chains = await self._start(0)
-        thoughts = list(self.chains.thoughts.values())
+        judge_chains = list(self.chains.by_order.values())
         if not await self.open(self.chains, account):
             return False
-        work = [_thought(one, tokens) for one in thoughts]
+        work = [_growth_work(one, tokens) for one in judge_chains]
         if thinking and not await account.reserve(work, self._priority):
             return False
         if thinking:
-            with _paying(account, thoughts):
+            with _paying(account, judge_chains):
                 replies = await self.chains.reply(tokens)
         else:
             replies = await self.chains.reply(tokens)
@@ -216,10 +216,10 @@ class JudgeRun:
         """Of the next step: the marginal value of a token as the pair stands."""
         return self._marginal_value(self.path[-1]) if self.path else 0.0
 
-    async def _probe(self, chains: ChainPair, account: Account) -> PairReading:
-        thoughts = [one for one in chains.thoughts.values() if one.opened]
-        work = _probes(thoughts)
-        reading = await chains.read([order for order in ORDERS if chains.thoughts[order].opened])
+    async def _probe(self, chains: SwapPair, account: Account) -> PairReading:
+        judge_chains = [one for one in chains.by_order.values() if one.opened]
+        work = _probe_work(judge_chains)
+        reading = await chains.read([order for order in ORDERS if chains.by_order[order].opened])
         account.pay(work)
         return reading
 
@@ -247,46 +247,46 @@ def _wire(place: Place) -> At:
     return "both" if place == "capped" else place
 
 
-def _state(thought: Thought) -> ChainState:
-    reading = thought.reading
+def _state(chain: JudgeChain) -> ChainState:
+    reading = chain.reading
     return ChainState(
-        opened=thought.opened,
-        tokens=len(thought.chain.ids),
-        ended=thought.chain.ended,
+        opened=chain.opened,
+        tokens=len(chain.sequence.ids),
+        ended=chain.sequence.ended,
         readable=None if reading is None else reading.mass >= READABLE_MASS,
-        silent=thought.first_mass is not None and thought.first_mass < READABLE_MASS,
+        silent=chain.first_mass is not None and chain.first_mass < READABLE_MASS,
     )
 
 
-def _room(thought: Thought, depth: int) -> int:
+def _room(chain: JudgeChain, depth: int) -> int:
     """Tokens that a chain may grow by on its way to `depth`."""
-    return 0 if thought.chain.ended else max(0, depth - len(thought.chain.ids))
+    return 0 if chain.sequence.ended else max(0, depth - len(chain.sequence.ids))
 
 
-def _thought(thought: Thought, tokens: int) -> Work:
+def _growth_work(chain: JudgeChain, tokens: int) -> Work:
     """So many more tokens of one chain."""
-    return Work("thought", tokens, len(thought.chain.prompt_ids) + len(thought.chain.ids))
+    return Work("thought", tokens, len(chain.sequence.prompt_ids) + len(chain.sequence.ids))
 
 
-def _probes(thoughts: Sequence[Thought], depth: int = 0) -> list[Work]:
+def _probe_work(chains: Sequence[JudgeChain], depth: int = 0) -> list[Work]:
     """A probe of each, where it is at least `depth` tokens long; none where nothing is new."""
     return [
-        Work("probe", 0, len(one.chain.prompt_ids) + max(depth, len(one.chain.ids)))
-        for one in thoughts
+        Work("probe", 0, len(one.sequence.prompt_ids) + max(depth, len(one.sequence.ids)))
+        for one in chains
         if one.reading is None or _room(one, depth)
     ]
 
 
 @contextmanager
-def _paying(account: Account, thoughts: Sequence[Thought]) -> Iterator[None]:
+def _paying(account: Account, chains: Sequence[JudgeChain]) -> Iterator[None]:
     """Pay for what the chains grow by; a step that fails has cost all that it reserved."""
-    before = [len(one.chain.ids) for one in thoughts]
+    before = [len(one.sequence.ids) for one in chains]
     try:
         yield
     except BaseException:
         account.forfeit()
         raise
     account.pay(
-        Work("thought", len(one.chain.ids) - length, len(one.chain.prompt_ids) + length)
-        for one, length in zip(thoughts, before, strict=True)
+        Work("thought", len(one.sequence.ids) - length, len(one.sequence.prompt_ids) + length)
+        for one, length in zip(chains, before, strict=True)
     )

@@ -2,10 +2,10 @@
 
 What an endpoint can do is found out when it is opened, or declared. One that gives the
 log-probabilities of next tokens and continues an assistant turn it is handed can be probed: the
-chain and a suffix are put into the assistant's turn, and one token is asked for. Any other can
+sequence and a suffix are put into the assistant's turn, and one token is asked for. Any other can
 only be asked for whole replies (`can_probe` is false), which is for the judge to know.
 
-No tokenizer is needed, and none is known: a chain is text, its token count is what the server
+No tokenizer is needed, and none is known: a sequence is text, its token count is what the server
 says, and its ids are UNTOLD. Labels are read among the likeliest next tokens, by their text.
 """
 
@@ -21,18 +21,17 @@ from typing import Any
 import httpx2
 import stamina
 
-from rrm.engine import (
-    Chain,
-    EngineError,
+from rrm.engines.base import (
     EngineOptions,
-    Growth,
-    ModelCard,
-    Probed,
-    PromptTooLong,
-    Question,
+    ExtendRequest,
+    ProbeRequest,
+    ProbeResult,
     Sampling,
+    TokenSequence,
 )
-from rrm.engines.remote import Loop
+from rrm.engines.card import ModelCard
+from rrm.engines.http import LoopThread
+from rrm.errors import EngineError, PromptTooLong
 from rrm.style import LabelLogprobs, Rendered, Turn
 
 UNTOLD = -1
@@ -78,7 +77,7 @@ class Abilities:
 
 
 @dataclass
-class TextChain(Chain):
+class TextSequence(TokenSequence):
     """A chain of which only the text is known. ids: one UNTOLD for each token."""
 
     rendered: Rendered = field(default_factory=lambda: Rendered((), ""))
@@ -119,7 +118,7 @@ class OpenAIEngine:
         self._extras = True
         """whether it takes fields that OpenAI's own endpoint refuses"""
         self._top = TOPS[0]
-        self._loop = Loop("openai")
+        self._loop = LoopThread("openai")
         self._client = self._loop.wait(self._open(options.api_key))
         try:
             declared = Abilities(options.logprobs, options.prefill)
@@ -134,16 +133,16 @@ class OpenAIEngine:
 
     # -- the protocol -----------------------------------------------------------------------------
 
-    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> Chain:
-        return TextChain(prompt_ids=[], sampling=sampling, rendered=rendered)
+    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> TokenSequence:
+        return TextSequence(prompt_ids=[], sampling=sampling, rendered=rendered)
 
-    async def probe(self, questions: Sequence[Question]) -> list[Probed]:
+    async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
         if not self.can_probe:
             raise EngineError("this endpoint cannot be probed: " + self.lacks())
-        return list(await self._loop.run(_all([self._probe(question) for question in questions])))
+        return list(await self._loop.run(_all([self._probe(request) for request in requests])))
 
-    async def extend(self, growths: Sequence[Growth]) -> None:
-        await self._loop.run(_all([self._grow(growth) for growth in growths]))
+    async def extend(self, requests: Sequence[ExtendRequest]) -> None:
+        await self._loop.run(_all([self._grow(request) for request in requests]))
 
     async def check(self) -> None:
         return None  # somebody else's server: a new replica would not mend it
@@ -163,17 +162,17 @@ class OpenAIEngine:
 
     # -- probing ----------------------------------------------------------------------------------
 
-    async def _probe(self, question: Question) -> Probed:
-        chain = _text_chain(question.chain)
-        shares, calls, least = await self._shares(chain, question.suffix, "", question.labels, 0.0)
+    async def _probe(self, request: ProbeRequest) -> ProbeResult:
+        sequence = _text_sequence(request.sequence)
+        shares, calls, least = await self._shares(sequence, request.suffix, "", request.labels, 0.0)
         seen = {
             label: math.log(share) if (share := shares.get(label, 0.0)) > 0 else least
-            for label in question.labels
+            for label in request.labels
         }
-        return Probed(LabelLogprobs(seen), calls)
+        return ProbeResult(LabelLogprobs(seen), calls)
 
     async def _shares(
-        self, chain: TextChain, suffix: str, said: str, labels: Sequence[str], logprob: float
+        self, sequence: TextSequence, suffix: str, said: str, labels: Sequence[str], logprob: float
     ) -> tuple[dict[str, float], int, float]:
         """Probability of each of `labels`, all of which go on from `said`, which has `logprob`;
         how many calls that took; and the log-probability of the least likely token told, than
@@ -181,7 +180,7 @@ class OpenAIEngine:
 
         A label that begins another ("1" and "10") counts only where the other does not follow.
         """
-        reply = await self._chat(chain, 1, None, after=suffix + said, top=self._top)
+        reply = await self._chat(sequence, 1, None, after=suffix + said, top=self._top)
         found: dict[str, float] = {}
         calls = 1
         for token, value in reply.top.items():
@@ -189,7 +188,9 @@ class OpenAIEngine:
             longer = [label for label in labels if label.startswith(whole) and label != whole]
             inner: dict[str, float] = {}
             if longer and token and logprob + value > UNLIKELY:
-                inner, more, _ = await self._shares(chain, suffix, whole, longer, logprob + value)
+                inner, more, _ = await self._shares(
+                    sequence, suffix, whole, longer, logprob + value
+                )
                 calls += more
             for label, part in inner.items():
                 found[label] = found.get(label, 0.0) + part
@@ -202,34 +203,34 @@ class OpenAIEngine:
 
     # -- growing ----------------------------------------------------------------------------------
 
-    async def _grow(self, growth: Growth) -> None:
-        chain = _text_chain(growth.chain)
-        ended = chain.finish == "eos" or (chain.finish == "stop" and growth.stop is not None)
-        if ended or growth.tokens <= 0:
+    async def _grow(self, request: ExtendRequest) -> None:
+        sequence = _text_sequence(request.sequence)
+        ended = sequence.finish == "eos" or (sequence.finish == "stop" and request.stop is not None)
+        if ended or request.tokens <= 0:
             return
-        if chain.text and not self.abilities.prefill:
+        if sequence.text and not self.abilities.prefill:
             raise EngineError(f"{self.base} does not continue an assistant turn")
-        reply = await self._as_far_as_it_goes(chain, growth)
-        chain.text += reply.text
-        chain.ids += [UNTOLD] * reply.tokens
-        if growth.stop is not None and growth.stop in chain.text:
-            chain.text = chain.text[: chain.text.index(growth.stop) + len(growth.stop)]
-            chain.finish = "stop"
+        reply = await self._as_far_as_it_goes(sequence, request)
+        sequence.text += reply.text
+        sequence.ids += [UNTOLD] * reply.tokens
+        if request.stop is not None and request.stop in sequence.text:
+            sequence.text = sequence.text[: sequence.text.index(request.stop) + len(request.stop)]
+            sequence.finish = "stop"
         elif reply.reason == "stop":
             # The reply ends before its stop string; an endpoint that does not say what stopped
             # it is taken to have met the one that it was given.
-            if growth.stop is not None and (reply.matched == growth.stop or not reply.told):
-                chain.text += growth.stop
-                chain.finish = "stop"
+            if request.stop is not None and (reply.matched == request.stop or not reply.told):
+                sequence.text += request.stop
+                sequence.finish = "stop"
             else:
-                chain.finish = "eos"
+                sequence.finish = "eos"
 
-    async def _as_far_as_it_goes(self, chain: TextChain, growth: Growth) -> _Reply:
+    async def _as_far_as_it_goes(self, sequence: TextSequence, request: ExtendRequest) -> _Reply:
         """Servers refuse to begin what might outgrow the context; ask for less then."""
-        tokens = growth.tokens
+        tokens = request.tokens
         while True:
             try:
-                return await self._chat(chain, tokens, growth.stop)
+                return await self._chat(sequence, tokens, request.stop)
             except PromptTooLong:
                 if tokens == 1:
                     raise
@@ -249,14 +250,14 @@ class OpenAIEngine:
             there = ", ".join(sorted(listed)[:8])
             raise EngineError(f"{self.base} serves no model {self.model!r}; there are: {there}")
         asking = Rendered((Turn(role="user", content="Say A."),), "")
-        chain = TextChain(prompt_ids=[], rendered=asking)
-        plain = await self._chat(chain, 1, None)
+        sequence = TextSequence(prompt_ids=[], rendered=asking)
+        plain = await self._chat(sequence, 1, None)
         logprobs, prefill = declared.logprobs, declared.prefill
         if logprobs is None:
-            logprobs = await self._tells_logprobs(chain)
+            logprobs = await self._tells_logprobs(sequence)
         if prefill is None:
             try:
-                begun = await self._chat(chain, 1, None, after="A")
+                begun = await self._chat(sequence, 1, None, after="A")
                 # A turn that is continued is longer by its one token; one that is taken for a
                 # finished turn brings the end of the turn and the head of the next one along.
                 prefill = 0 < begun.prompt_tokens - plain.prompt_tokens <= 2
@@ -264,11 +265,11 @@ class OpenAIEngine:
                 prefill = False
         return Abilities(logprobs, prefill)
 
-    async def _tells_logprobs(self, chain: TextChain) -> bool:
+    async def _tells_logprobs(self, sequence: TextSequence) -> bool:
         for top in TOPS:
             self._top = top
             try:
-                return bool((await self._chat(chain, 1, None, top=top)).top)
+                return bool((await self._chat(sequence, 1, None, top=top)).top)
             except _Refused:
                 continue
         return False
@@ -286,22 +287,22 @@ class OpenAIEngine:
 
     async def _chat(
         self,
-        chain: TextChain,
+        sequence: TextSequence,
         tokens: int,
         stop: str | None,
         after: str = "",
         top: int = 0,
     ) -> _Reply:
-        """One call. after: text behind the chain; top: how many likeliest first tokens to tell."""
-        turns = [turn.model_dump() for turn in chain.rendered.messages]
-        begun = chain.rendered.opening + chain.text + after
+        """One call. after: text behind the sequence; top: how many likeliest tokens to tell."""
+        turns = [turn.model_dump() for turn in sequence.rendered.messages]
+        begun = sequence.rendered.opening + sequence.text + after
         body: dict[str, Any] = {
             "model": self.model,
             "max_tokens": tokens,
-            "temperature": chain.sampling.temperature,
+            "temperature": sequence.sampling.temperature,
         }
-        if chain.sampling.temperature > 0:
-            body["seed"] = chain.sampling.seed % 2**31
+        if sequence.sampling.temperature > 0:
+            body["seed"] = sequence.sampling.seed % 2**31
         if stop is not None:
             body["stop"] = [stop]
         if top:
@@ -313,16 +314,16 @@ class OpenAIEngine:
         if self._extras:
             try:
                 return self._read(
-                    chain, await self._call("POST", "/chat/completions", body | extras)
+                    sequence, await self._call("POST", "/chat/completions", body | extras)
                 )
             except _Refused as refusal:
                 if refusal.status not in (400, 422) or _too_long(str(refusal)):
                     raise
         answer = await self._call("POST", "/chat/completions", body)
         self._extras = False  # without them it went
-        return self._read(chain, answer)
+        return self._read(sequence, answer)
 
-    def _read(self, chain: TextChain, answer: Mapping[str, Any]) -> _Reply:
+    def _read(self, sequence: TextSequence, answer: Mapping[str, Any]) -> _Reply:
         try:
             choice = answer["choices"][0]
             message = choice["message"]
@@ -349,9 +350,9 @@ class OpenAIEngine:
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as failure:
             raise EngineError(f"{self.base} gave a reply that is no chat completion") from failure
-        if not chain.prompt_ids:
-            chain.prompt_ids = [UNTOLD] * reply.prompt_tokens
-            chain.cached_tokens = reply.cached_tokens
+        if not sequence.prompt_ids:
+            sequence.prompt_ids = [UNTOLD] * reply.prompt_tokens
+            sequence.cached_tokens = reply.cached_tokens
         self.prompt_tokens += reply.prompt_tokens
         self.cached_tokens += reply.cached_tokens
         self.generated_tokens += reply.tokens
@@ -384,6 +385,11 @@ class OpenAIEngine:
             return answer.json()
         except ValueError:
             raise EngineError(f"{self.base}{path} answered no JSON: {answer.text[:200]}") from None
+
+
+def open_engine(model: str, options: EngineOptions) -> OpenAIEngine:
+    """model: the name that the endpoint serves it under. See `rrm.engines.registry`."""
+    return OpenAIEngine(model, options)
 
 
 def _meant(text: str, labels: Sequence[str]) -> str | None:
@@ -423,7 +429,7 @@ def _too_long(text: str) -> bool:
     )
 
 
-def _text_chain(chain: Chain) -> TextChain:
-    if not isinstance(chain, TextChain):
-        raise TypeError("this chain was started by another engine")
-    return chain
+def _text_sequence(sequence: TokenSequence) -> TextSequence:
+    if not isinstance(sequence, TextSequence):
+        raise TypeError("this sequence was started by another engine")
+    return sequence

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from rrm.engine import (
-    Chain,
-    EngineError,
-    Growth,
-    ModelCard,
-    Probed,
-    PromptTooLong,
-    Question,
+from rrm.engines.base import (
+    EngineOptions,
+    ExtendRequest,
+    ProbeRequest,
+    ProbeResult,
     Sampling,
+    TokenSequence,
 )
+from rrm.engines.card import ModelCard
+from rrm.errors import EngineError, PromptTooLong
 from rrm.style import LabelLogprobs, Rendered
 
-ProbeScript = Callable[[Chain, str, tuple[str, ...]], Mapping[str, float]]
+ProbeScript = Callable[[TokenSequence, str, tuple[str, ...]], Mapping[str, float]]
 
 
-def always_even(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+def always_even(
+    sequence: TokenSequence, suffix: str, labels: tuple[str, ...]
+) -> Mapping[str, float]:
     """Every label equally likely."""
     return dict.fromkeys(labels, -math.log(len(labels)))
 
@@ -30,8 +31,8 @@ def always_even(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[s
 class ScriptedEngine:
     """Follows a script.
 
-    texts: what successive chains will say, one character a token, repeated in turn. probe: label
-    log-probabilities for a chain at a moment. fault: raised by every probe and extend if set.
+    texts: what successive sequences will say, one character a token, repeated in turn. probe: label
+    log-probabilities for a sequence at a moment. fault: raised by every probe and extend if set.
     delay: seconds each call takes.
     """
 
@@ -59,36 +60,36 @@ class ScriptedEngine:
         self._started = 0
         self._plans: dict[int, str] = {}
 
-    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> Chain:
+    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> TokenSequence:
         text = "".join(turn.content for turn in rendered.messages) + rendered.opening
         if len(text) > self.context:
             raise PromptTooLong(f"{len(text)} tokens; this model takes {self.context}")
-        chain = Chain(prompt_ids=[ord(char) for char in text], sampling=sampling)
-        self._plans[id(chain)] = self._texts[self._started % len(self._texts)]
+        sequence = TokenSequence(prompt_ids=[ord(char) for char in text], sampling=sampling)
+        self._plans[id(sequence)] = self._texts[self._started % len(self._texts)]
         self._started += 1
-        return chain
+        return sequence
 
-    async def probe(self, questions: Sequence[Question]) -> list[Probed]:
+    async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
         await self._turn()
         return [
-            Probed(LabelLogprobs(self._probe(q.chain, q.suffix, q.labels)), len(q.suffix))
-            for q in questions
+            ProbeResult(LabelLogprobs(self._probe(q.sequence, q.suffix, q.labels)), len(q.suffix))
+            for q in requests
         ]
 
-    async def extend(self, growths: Sequence[Growth]) -> None:
+    async def extend(self, requests: Sequence[ExtendRequest]) -> None:
         await self._turn()
-        for growth in growths:
-            chain, script = growth.chain, self._plans[id(growth.chain)]
-            if chain.finish == "eos" or (chain.finish == "stop" and growth.stop is not None):
+        for request in requests:
+            sequence, script = request.sequence, self._plans[id(request.sequence)]
+            if sequence.finish == "eos" or (sequence.finish == "stop" and request.stop is not None):
                 continue
-            for _ in range(growth.tokens):
-                if len(chain.text) >= len(script):
-                    chain.finish = "eos"
+            for _ in range(request.tokens):
+                if len(sequence.text) >= len(script):
+                    sequence.finish = "eos"
                     break
-                chain.text += script[len(chain.text)]
-                chain.ids.append(ord(chain.text[-1]))
-                if growth.stop is not None and chain.text.endswith(growth.stop):
-                    chain.finish = "stop"
+                sequence.text += script[len(sequence.text)]
+                sequence.ids.append(ord(sequence.text[-1]))
+                if request.stop is not None and sequence.text.endswith(request.stop):
+                    sequence.finish = "stop"
                     break
 
     async def check(self) -> None:
@@ -106,57 +107,12 @@ class ScriptedEngine:
             raise EngineError(str(self.fault)) from self.fault
 
 
-FAULTS = ("error", "flaky", "breaks", "hang", "garbage", "nan")
-WEARS = 20
-"""calls after which an engine that breaks is broken"""
+def open_engine(model: str, options: EngineOptions = EngineOptions()) -> ScriptedEngine:
+    """`scripted:` or `scripted:delay=SECONDS`, which each call takes. See `rrm.engines.registry`.
 
-
-def scripted(options: str) -> ScriptedEngine:
-    """The engine of `scripted:OPTIONS`, such as `scripted:delay=0.05,fault=hang`.
-
-    delay: seconds each call takes. fault: error (every call fails), flaky (one in three does),
-    breaks (the first WEARS calls work, then none), hang (no call ends), garbage (labels hold no
-    probability and the text says nothing), nan.
-    Raises ValueError for anything else.
+    Raises ValueError for anything else. Faults: `serving.testing.faults`.
     """
-    known = dict(option.partition("=")[::2] for option in options.split(",") if option)
-    delay, fault = known.pop("delay", "0"), known.pop("fault", None)
-    if known or (fault is not None and fault not in FAULTS):
-        raise ValueError(
-            f"cannot read {options!r}: give delay=SECONDS and fault={'|'.join(FAULTS)}, with commas"
-        )
-    text = "%$#" * 40 if fault == "garbage" else "I have looked at both.</think>"
-    probe = {"garbage": _no_mass, "nan": _nan}.get(fault or "", always_even)
-    seconds = math.inf if fault == "hang" else float(delay)
-    failing = RuntimeError("scripted to fail") if fault == "error" else None
-    kinds = {"flaky": FlakyEngine, "breaks": BreakingEngine}
-    return kinds.get(fault or "", ScriptedEngine)([text], probe, delay=seconds, fault=failing)
-
-
-class FlakyEngine(ScriptedEngine):
-    """Fails one call in three."""
-
-    async def _turn(self) -> None:
-        await super()._turn()
-        if random.random() < 1 / 3:
-            raise EngineError("scripted to fail now and then")
-
-
-class BreakingEngine(ScriptedEngine):
-    """Works for WEARS calls."""
-
-    calls = 0
-
-    async def _turn(self) -> None:
-        self.calls += 1
-        if self.calls > WEARS:
-            self.fault = RuntimeError("scripted to break")
-        await super()._turn()
-
-
-def _no_mass(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
-    return dict.fromkeys(labels, -20.0)
-
-
-def _nan(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
-    return dict.fromkeys(labels, math.nan)
+    name, _, seconds = model.partition("=")
+    if model and name != "delay":
+        raise ValueError(f"cannot read {model!r}: give delay=SECONDS")
+    return ScriptedEngine(["I have looked at both.</think>"], delay=float(seconds or 0))

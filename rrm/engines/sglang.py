@@ -1,9 +1,10 @@
 """SGLang as an engine, by its native `/generate` on token ids.
 
 A probe asks for no new token: `max_new_tokens` 0 with `token_ids_logprob` gives the log-probability
-of each label after chain and suffix, and the radix cache holds all but the suffix. Labels of more
-than one token are read along their own ids through `logprob_start_len`. A chain grows by its ids;
-whoever leaves has their requests aborted. Nothing of a chain lives on the server but cache.
+of each label after sequence and suffix, and the radix cache holds all but the suffix. Labels of
+more than one token are read along their own ids through `logprob_start_len`. A sequence grows by
+its ids; a caller that leaves has its requests aborted. The server keeps nothing of a sequence but
+its cache.
 """
 
 from __future__ import annotations
@@ -19,22 +20,21 @@ from typing import Any
 
 import httpx2
 
-from rrm.engine import (
-    Chain,
-    EngineError,
+from rrm.engines.base import (
     EngineOptions,
-    Growth,
-    LabelPlan,
-    ModelCard,
-    Path_,
-    Probed,
-    Question,
+    ExtendRequest,
+    ProbeRequest,
+    ProbeResult,
     Sampling,
+    TokenSequence,
 )
-from rrm.engines.remote import Loop
+from rrm.engines.batching import ProbeBatcher
+from rrm.engines.card import ModelCard
+from rrm.engines.http import LoopThread
+from rrm.engines.labels import LabelPlan, TokenPath
 from rrm.engines.sglang_server import PrivateServer, RunningServer, Server
-from rrm.engines.turnstile import Turnstile
-from rrm.engines.words import Words
+from rrm.engines.tokenizer import ChatTokenizer
+from rrm.errors import EngineError
 from rrm.style import Rendered
 
 TRIES = 4
@@ -54,9 +54,9 @@ class TokenCount:
     """What the server computed, by its own counters: tokens since the engine was opened."""
 
     prompt: int = 0
-    """of prompts and chains that were not in the cache"""
+    """of prompts and sequences that were not in the cache"""
     probe: int = 0
-    """prefilled for probes beyond their chains"""
+    """prefilled for probes beyond their sequences"""
     cached: int = 0
     """served from the radix cache"""
     generated: int = 0
@@ -72,16 +72,16 @@ class TokenCount:
 
 
 @dataclass(frozen=True)
-class _Line:
+class _Row:
     """One row of a probe: the ids to read through, and which nodes of the plan lie on the way."""
 
     ids: list[int]
-    nodes: tuple[Path_, ...]
+    nodes: tuple[TokenPath, ...]
     """longest first; the row ends with it"""
     tokens: list[int]
     """whose log-probabilities are asked for"""
     appended: int
-    """ids behind the chain"""
+    """ids behind the sequence"""
 
     @property
     def start(self) -> int:
@@ -90,7 +90,7 @@ class _Line:
             return -1
         return len(self.ids) - (len(self.nodes[0]) - len(self.nodes[-1])) - 1
 
-    def read(self, answer: Answer) -> dict[Path_, Callable[[int], float]]:
+    def read(self, answer: Answer) -> dict[TokenPath, Callable[[int], float]]:
         """Next-token log-probabilities after each node. Raises EngineError if one is missing."""
         meta = answer["meta_info"]
         rows = [meta["output_token_ids_logprobs"]]
@@ -118,8 +118,8 @@ class SGLangEngine:
     can_probe = True
 
     def __init__(self, directory: Path, options: EngineOptions) -> None:
-        self.words = Words(directory)
-        self.control = self.words.control
+        self.tokenizer = ChatTokenizer(directory)
+        self.control = self.tokenizer.control
         self.card = ModelCard.of(directory)
         self.url = f"sglang:{directory}"
         self.count = TokenCount()
@@ -128,8 +128,8 @@ class SGLangEngine:
             self.server = PrivateServer(directory, options)
         else:
             self.server = RunningServer(options.base_url.rstrip("/"), options.api_key)
-        self._loop = Loop("sglang")
-        self._turnstile: Turnstile[_Line, Answer] = Turnstile(self._probe)
+        self._loop = LoopThread("sglang")
+        self._batcher: ProbeBatcher[_Row, Answer] = ProbeBatcher(self._probe)
         self._awaited = 0
         """requests under way"""
         self._heard = time.monotonic()
@@ -143,38 +143,42 @@ class SGLangEngine:
 
     # -- the protocol -----------------------------------------------------------------------------
 
-    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> Chain:
-        return Chain(prompt_ids=self.words.prompt(rendered), sampling=sampling)
+    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> TokenSequence:
+        return TokenSequence(prompt_ids=self.tokenizer.prompt(rendered), sampling=sampling)
 
-    async def probe(self, questions: Sequence[Question]) -> list[Probed]:
-        plans = [self.words.plan(q.suffix, q.labels) for q in questions]
-        lines = [_lines(q.chain, plan) for q, plan in zip(questions, plans, strict=True)]
-        every = [line for some in lines for line in some]
-        answers = iter(await self._loop.run(self._turnstile.read(every)))
+    async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
+        plans = [self.tokenizer.plan(q.suffix, q.labels) for q in requests]
+        rows = [_rows(q.sequence, plan) for q, plan in zip(requests, plans, strict=True)]
+        every = [row for some in rows for row in some]
+        answers = iter(await self._loop.run(self._batcher.read(every)))
         probed = []
-        for question, plan, some in zip(questions, plans, lines, strict=True):
-            after: dict[Path_, Callable[[int], float]] = {}
-            for line in some:
+        for request, plan, some in zip(requests, plans, rows, strict=True):
+            after: dict[TokenPath, Callable[[int], float]] = {}
+            for row in some:
                 answer = next(answers)
-                after.update(line.read(answer))
-                self._note(question.chain, answer)
+                after.update(row.read(answer))
+                self._note(request.sequence, answer)
             probed.append(
-                Probed(plan.combine(after), sum(len(plan.forced + node) for node in plan.nodes))
+                ProbeResult(
+                    plan.combine(after), sum(len(plan.forced + node) for node in plan.nodes)
+                )
             )
         return probed
 
-    async def extend(self, growths: Sequence[Growth]) -> None:
-        growing = [(growth, room) for growth in growths if (room := self._room(growth)) > 0]
+    async def extend(self, requests: Sequence[ExtendRequest]) -> None:
+        growing = [(request, room) for request in requests if (room := self._room(request)) > 0]
         if not growing:
             return
         body = {
-            "input_ids": [growth.chain.prompt_ids + growth.chain.ids for growth, _ in growing],
+            "input_ids": [
+                request.sequence.prompt_ids + request.sequence.ids for request, _ in growing
+            ],
             "sampling_params": [self._sampling(*one) for one in growing],
         }
         answers = await self._loop.run(self._continue(body, len(growing)))
-        for (growth, _), answer in zip(growing, answers, strict=True):
-            self._note(growth.chain, answer)
-            self._grow(growth, answer)
+        for (request, _), answer in zip(growing, answers, strict=True):
+            self._note(request.sequence, answer)
+            self._grow(request, answer)
 
     async def check(self) -> None:
         self.server.check()
@@ -190,18 +194,18 @@ class SGLangEngine:
 
     # -- probing ----------------------------------------------------------------------------------
 
-    async def _probe(self, lines: list[_Line]) -> list[Answer]:
+    async def _probe(self, rows: list[_Row]) -> list[Answer]:
         body = {
-            "input_ids": [line.ids for line in lines],
+            "input_ids": [row.ids for row in rows],
             "sampling_params": {"max_new_tokens": 0, "temperature": 0},
             "return_logprob": True,
-            "token_ids_logprob": [line.tokens for line in lines],
-            "logprob_start_len": [line.start for line in lines],
+            "token_ids_logprob": [row.tokens for row in rows],
+            "logprob_start_len": [row.start for row in rows],
         }
-        answers = await self._generate(body, len(lines))
-        for line, answer in zip(lines, answers, strict=True):
-            computed = len(line.ids) - answer["meta_info"]["cached_tokens"]
-            own = min(computed, line.appended + 1)  # the chain's last token is never cached
+        answers = await self._generate(body, len(rows))
+        for row, answer in zip(rows, answers, strict=True):
+            computed = len(row.ids) - answer["meta_info"]["cached_tokens"]
+            own = min(computed, row.appended + 1)  # the sequence's last token is never cached
             self.count.probe += own
             self.count.prompt += computed - own
         return answers
@@ -209,20 +213,23 @@ class SGLangEngine:
     # -- growing ----------------------------------------------------------------------------------
 
     async def _continue(self, body: dict[str, Any], n: int) -> list[Answer]:
-        async with self._turnstile.growing():
+        async with self._batcher.growing():
             return await self._generate(body, n)
 
-    def _room(self, growth: Growth) -> int:
-        """Tokens this chain may grow by."""
-        chain = growth.chain
-        if chain.finish == "eos" or (chain.finish == "stop" and growth.stop is not None):
+    def _room(self, request: ExtendRequest) -> int:
+        """Tokens this sequence may grow by."""
+        sequence = request.sequence
+        if sequence.finish == "eos" or (sequence.finish == "stop" and request.stop is not None):
             return 0
-        return min(growth.tokens, self.words.context - len(chain.prompt_ids) - len(chain.ids) - 1)
+        return min(
+            request.tokens,
+            self.tokenizer.context - len(sequence.prompt_ids) - len(sequence.ids) - 1,
+        )
 
-    def _sampling(self, growth: Growth, room: int) -> dict[str, Any]:
-        how, stop = growth.chain.sampling, growth.stop
+    def _sampling(self, request: ExtendRequest, room: int) -> dict[str, Any]:
+        how, stop = request.sequence.sampling, request.stop
         # For a stop string SGLang decodes the text of every row after every token.
-        token = None if stop is None else self.words.one_token(stop)
+        token = None if stop is None else self.tokenizer.one_token(stop)
         return {
             "max_new_tokens": room,
             "temperature": how.temperature,
@@ -232,28 +239,28 @@ class SGLangEngine:
             **({"stop": stop} if token is None else {"stop_token_ids": [token]}),
         }
 
-    def _grow(self, growth: Growth, answer: Answer) -> None:
-        chain, new = growth.chain, list(answer["output_ids"])
+    def _grow(self, request: ExtendRequest, answer: Answer) -> None:
+        sequence, new = request.sequence, list(answer["output_ids"])
         reason = answer["meta_info"]["finish_reason"]
         if reason["type"] == "abort":
-            raise EngineError(f"SGLang gave a chain up: {reason.get('message') or 'aborted'}")
+            raise EngineError(f"SGLang gave a sequence up: {reason.get('message') or 'aborted'}")
         self.count.generated += len(new)
         self.count.prompt += (
-            len(chain.prompt_ids) + len(chain.ids) - answer["meta_info"]["cached_tokens"]
+            len(sequence.prompt_ids) + len(sequence.ids) - answer["meta_info"]["cached_tokens"]
         )
-        if reason["type"] == "stop" and new and new[-1] in self.words.ends:
+        if reason["type"] == "stop" and new and new[-1] in self.tokenizer.ends:
             new.pop()
-            chain.finish = "eos"
-        old = len(chain.ids)
-        chain.ids += new
-        stop = growth.stop
+            sequence.finish = "eos"
+        old = len(sequence.ids)
+        sequence.ids += new
+        stop = request.stop
         if stop is not None:
-            end = self._first_end(chain.ids, old, stop)
+            end = self._first_end(sequence.ids, old, stop)
             if end is not None:
-                chain.ids, chain.text = self.words.cut(chain.ids[:end], stop)
-                chain.finish = "stop"
+                sequence.ids, sequence.text = self.tokenizer.cut(sequence.ids[:end], stop)
+                sequence.finish = "stop"
                 return
-        chain.text = self.words.decode(chain.ids)
+        sequence.text = self.tokenizer.decode(sequence.ids)
 
     def _first_end(self, ids: list[int], old: int, stop: str) -> int | None:
         """How many of `ids` say `stop` for the first time, if they do.
@@ -261,10 +268,10 @@ class SGLangEngine:
         SGLang looks at new tokens only, and the stop string may have begun before them.
         """
         tail = max(0, old - 4 * len(stop))
-        if stop not in self.words.decode(ids[tail:]):
+        if stop not in self.tokenizer.decode(ids[tail:]):
             return None
         return next(
-            end for end in range(old, len(ids) + 1) if stop in self.words.decode(ids[tail:end])
+            end for end in range(old, len(ids) + 1) if stop in self.tokenizer.decode(ids[tail:end])
         )
 
     # -- the wire ---------------------------------------------------------------------------------
@@ -278,7 +285,7 @@ class SGLangEngine:
         """Wait for the server, and make sure it reads ids as we write them."""
         text = "Compare 1 and 2: <think>\n</think> \\boxed{"
         answer = await self._post("/tokenize", {"prompt": text, "add_special_tokens": False})
-        if answer["tokens"] != self.words.encode(text):
+        if answer["tokens"] != self.tokenizer.encode(text):
             raise EngineError(
                 f"the server at {self.server.url} has another tokenizer than {self.url}; "
                 "pass the directory of the model that it serves"
@@ -317,7 +324,7 @@ class SGLangEngine:
         raise EngineError(f"SGLang at {self.server.url}{path}: {why}")
 
     async def _lives(self) -> bool:
-        """One long chain may be all that is under way: ask the server whether it still works."""
+        """One long sequence may be all that is under way: ask the server whether it still works."""
         with suppress(httpx2.HTTPError):
             answer = await self._client.get(f"{self.server.url}/health", timeout=ALIVE)
             if answer.status_code == 200:
@@ -336,16 +343,21 @@ class SGLangEngine:
             self._awaited -= 1
             self._heard = time.monotonic()
 
-    def _note(self, chain: Chain, answer: Answer) -> None:
+    def _note(self, sequence: TokenSequence, answer: Answer) -> None:
         cached: int = answer["meta_info"]["cached_tokens"]
         self.count.cached += cached
-        if chain.cached_tokens is None:
-            chain.cached_tokens = min(cached, len(chain.prompt_ids))
+        if sequence.cached_tokens is None:
+            sequence.cached_tokens = min(cached, len(sequence.prompt_ids))
 
 
-def _lines(chain: Chain, plan: LabelPlan) -> list[_Line]:
+def open_engine(model: str, options: EngineOptions) -> SGLangEngine:
+    """model: a directory. See `rrm.engines.registry`."""
+    return SGLangEngine(Path(model), options)
+
+
+def _rows(sequence: TokenSequence, plan: LabelPlan) -> list[_Row]:
     """A row for each node that does not lie on the way to another."""
-    head = chain.prompt_ids + chain.ids + list(plan.forced)
+    head = sequence.prompt_ids + sequence.ids + list(plan.forced)
     made = []
     for node in plan.nodes:
         if any(len(other) > len(node) and other[: len(node)] == node for other in plan.nodes):
@@ -359,5 +371,5 @@ def _lines(chain: Chain, plan: LabelPlan) -> list[_Line]:
             if len(path) > len(one) and path[: len(one)] == one
         }
         appended = len(plan.forced) + len(node)
-        made.append(_Line([*head, *node], tuple(after), sorted(tokens), appended))
+        made.append(_Row([*head, *node], tuple(after), sorted(tokens), appended))
     return made

@@ -25,7 +25,8 @@ from typing import Protocol
 
 import httpx2
 
-from rrm.engine import EngineError, EngineOptions
+from rrm.engines.base import EngineOptions
+from rrm.errors import EngineError
 
 LOADING = 1800.0
 """seconds a server may take to load its model"""

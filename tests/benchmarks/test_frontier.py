@@ -34,7 +34,7 @@ from judges.nano.pairs import write_pairs
 from rrm.baselines import PUBLISHED, VOTING
 from rrm.calibration.arrays import TOKENS_ALONE
 from rrm.calibration.lines import LINES, ONE_WHOLE
-from rrm.engine import Engine
+from rrm.engines.base import Engine
 from rrm.trace import TracedChain, trace
 from serving.rows import read_dataset
 from tests.helpers.traces import LADDER, arrays, simulated

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.grpo import Watched, distances, train
-from rrm.engine import Engine
+from rrm.engines.base import Engine
 from tests.helpers.judging import nano_judge
 
 

@@ -13,8 +13,9 @@ from judges import rrm
 from judges.asked import Asked
 from judges.contracts import PROMETHEUS, THINK_RM_SCALE
 from judges.pairwise import PairwiseJudge
-from rrm.engine import Engine, EngineOptions, Growth, Question, plan_labels
 from rrm.engines import open_engine
+from rrm.engines.base import Engine, EngineOptions, ExtendRequest, ProbeRequest
+from rrm.engines.labels import plan_labels
 from rrm.engines.transformers import TransformersEngine
 from rrm.types import Pair, Verdict
 
@@ -44,7 +45,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersEn
 def test_its_own_chat_template_is_used_and_its_tokens_are_control(smollm2: Engine) -> None:
     assert isinstance(smollm2, TransformersEngine)
     rendered = rrm.STYLE.render("p", PAIR.responses, smollm2.control)
-    text = smollm2.words.decode(smollm2.start(rendered).prompt_ids)
+    text = smollm2.tokenizer.decode(smollm2.start(rendered).prompt_ids)
     assert text.startswith("<|im_start|>system\n")
     assert text.endswith("<|im_start|>assistant\n<think>\n")
     assert set(rendered.defanged) == {"\\boxed{", "<|im_end|>"}
@@ -57,13 +58,13 @@ def test_labels_of_a_real_tokenizer_are_probed_exactly(smollm2: Engine, style: o
     assert isinstance(smollm2, TransformersEngine)
     assert style in (PROMETHEUS, THINK_RM_SCALE)
     one = PROMETHEUS if style == PROMETHEUS else THINK_RM_SCALE
-    encode = smollm2.words.encode
+    encode = smollm2.tokenizer.encode
     chain = smollm2.start(one.render("Why?", ("a", "b"), smollm2.control))
-    asyncio.run(smollm2.extend([Growth(chain, 3, one.stop)]))
+    asyncio.run(smollm2.extend([ExtendRequest(chain, 3, one.stop)]))
     suffix = one.suffix(chain.text, ended=False)
     plan = plan_labels(encode, suffix, one.labels)
     assert max(map(len, plan.paths.values())) == (1 if one == PROMETHEUS else 2)
-    [answer] = asyncio.run(smollm2.probe([Question(chain, suffix, one.labels)]))
+    [answer] = asyncio.run(smollm2.probe([ProbeRequest(chain, suffix, one.labels)]))
     for label in one.labels:
         ids = encode(suffix + label)
         whole = chain.prompt_ids + chain.ids + ids

@@ -11,7 +11,7 @@ from benchmarks.pretrained import probe_share
 from benchmarks.throughput import Lap, Ways
 from judges.nano import data
 from judges.nano.pairs import pair_of
-from rrm.engine import Engine
+from rrm.engines.base import Engine
 from rrm.engines.sglang import SGLangEngine
 from serving.process import ServiceProcess
 from serving.testing.sglang_cpu import CONFIG

@@ -22,8 +22,8 @@ from rrm.allocation.meter import Compute
 from rrm.artifact import Artifact
 from rrm.audit import Auditor, Expected
 from rrm.cost import CostModel
-from rrm.engine import Engine, EngineOptions
 from rrm.engines import open_engine
+from rrm.engines.base import Engine, EngineOptions
 from rrm.stopping import Stopper
 from rrm.style import open_style
 from rrm.thresholds import Rule

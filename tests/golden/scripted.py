@@ -18,7 +18,7 @@ from rrm.allocation.budget import Budget
 from rrm.allocation.meter import Compute
 from rrm.audit import Auditor, Expected
 from rrm.cost import CostModel
-from rrm.engine import Chain
+from rrm.engines.base import TokenSequence
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
 from rrm.stopping import Curve, Stage, Stopper
 from rrm.thresholds import Policy, Rule
@@ -43,7 +43,7 @@ def _probe(rng: random.Random) -> ProbeScript:
     silent = rng.random() < 0.15  # one order says nothing without thought
     mute = rng.random() < 0.12  # nobody ever says anything by label
 
-    def probe(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def probe(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         prompt = "".join(map(chr, chain.prompt_ids))
         first = prompt.index("good") < prompt.index("bad")
         if mute or (silent and not chain.ids and first):

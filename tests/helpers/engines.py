@@ -7,13 +7,13 @@ import random
 
 from judges import rrm
 from judges.nano import data
-from rrm.engine import Chain, Engine, Growth, Sampling
+from rrm.engines.base import Engine, ExtendRequest, Sampling, TokenSequence
 from rrm.style import Style
 
 
 def chains(
     engine: Engine, n: int, style: Style = rrm.STYLE, heat: float = 0.0, seed: int = 1
-) -> list[Chain]:
+) -> list[TokenSequence]:
     rng = random.Random(seed)
     made = []
     for index in range(n):
@@ -23,5 +23,7 @@ def chains(
     return made
 
 
-def grow(engine: Engine, many: list[Chain], tokens: int, stop: str | None = "</think>") -> None:
-    asyncio.run(engine.extend([Growth(chain, tokens, stop) for chain in many]))
+def grow(
+    engine: Engine, many: list[TokenSequence], tokens: int, stop: str | None = "</think>"
+) -> None:
+    asyncio.run(engine.extend([ExtendRequest(chain, tokens, stop) for chain in many]))

@@ -15,7 +15,7 @@ from judges.pairwise import PairwiseJudge
 from judges.scores import ScoreStyle
 from rrm.artifact import load_calibration
 from rrm.audit import Auditor, Expected
-from rrm.engine import Chain, Engine
+from rrm.engines.base import Engine, TokenSequence
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
 from rrm.stopping import Curve, Stage, Stopper
 from rrm.thresholds import Policy, Rule
@@ -24,7 +24,7 @@ from rrm.types import Pair, Unscored, Verdict
 PAIR = Pair(prompt="Which?", response_a="good", response_b="bad")
 
 
-def text_of(chain: Chain) -> str:
+def text_of(chain: TokenSequence) -> str:
     return "".join(map(chr, chain.prompt_ids))
 
 
@@ -34,7 +34,7 @@ def prefers_good(strength: float) -> ProbeScript:
     It leans to it by next to nothing before any.
     """
 
-    def probe(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def probe(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         prompt = text_of(chain)
         sign = 1 if prompt.index("good") < prompt.index("bad") else -1
         share = 1 / (1 + math.exp(-sign * strength * (len(chain.ids) + 1e-6)))
@@ -43,11 +43,11 @@ def prefers_good(strength: float) -> ProbeScript:
     return probe
 
 
-def always_first(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+def always_first(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
     return {labels[0]: math.log(0.9), labels[1]: math.log(0.1)}
 
 
-def unreadable(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+def unreadable(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
     return dict.fromkeys(labels, math.log(0.01))
 
 

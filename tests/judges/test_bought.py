@@ -15,7 +15,7 @@ from judges.asked import Asked
 from judges.pairwise import PairwiseJudge
 from rrm.allocation.budget import Budget
 from rrm.audit import Auditor, Expected
-from rrm.engine import Chain
+from rrm.engines.base import TokenSequence
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
 from rrm.priced import PricedPolicy
 from rrm.stopping import Stopper
@@ -38,7 +38,7 @@ def orders_say(first: float, second: float, a_token: float = 0.0) -> ProbeScript
     first: of the order that shows good first.
     """
 
-    def probe(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def probe(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         prompt = text_of(chain)
         shown_first = prompt.index("good") < prompt.index("bad")
         odds = (first if shown_first else second) + a_token * len(chain.ids)

@@ -17,10 +17,11 @@ from judges.families import styles_of
 from judges.labels import LabelStyle
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
-from rrm.engine import Chain, Engine
+from rrm.engines.base import Engine, TokenSequence
 from rrm.engines.scripted import ScriptedEngine
+from rrm.errors import StyleMismatch
 from rrm.parse import Choice, Reading, Scores, Unread
-from rrm.style import LabelLogprobs, StyleMismatch, open_style
+from rrm.style import LabelLogprobs, open_style
 from rrm.types import Candidates, Pair, Score, StopReason, Verdict
 
 FIRST, SECOND, EVEN = Choice(0), Choice(1), Choice(None)
@@ -92,7 +93,7 @@ def test_one_response_is_graded_by_its_rubric() -> None:
     with pytest.raises(StyleMismatch, match="compares none"):
         PairwiseJudge(ScriptedEngine(), style)
 
-    def four(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def four(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         assert suffix == "\n[RESULT] "
         return {label: 0.0 if label == "4" else -30.0 for label in labels}
 
@@ -162,7 +163,9 @@ def test_several_labels_speak_for_a_side() -> None:
 
 
 def test_a_reply_that_calls_them_even_is_a_tie() -> None:
-    def unreadable(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def unreadable(
+        chain: TokenSequence, suffix: str, labels: tuple[str, ...]
+    ) -> Mapping[str, float]:
         return dict.fromkeys(labels, -9.0)
 
     engine = ScriptedEngine(["x</think>\n\n<answer>0</answer>"], unreadable)

@@ -15,7 +15,9 @@ from judges import grm, rm_r1, rrm
 from judges.labels import LabelStyle
 from judges.nano import WEIGHTS, data, evaluate, tokenizer, train
 from judges.scores import ScoreStyle
-from rrm.engine import Engine, ModelCard, UnreadableText
+from rrm.engines.base import Engine
+from rrm.engines.card import ModelCard
+from rrm.errors import UnreadableText
 from rrm.style import open_style
 
 

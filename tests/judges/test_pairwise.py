@@ -20,10 +20,12 @@ from judges.scores import ScoreStyle
 from rrm.allocation.budget import Budget
 from rrm.artifact import load_calibration
 from rrm.audit import Auditor, Expected
-from rrm.chain import ChainText, PairReading, Thought
+from rrm.chain import ChainText, JudgeChain, PairReading
 from rrm.decision.state import Readout
-from rrm.engine import Chain, Engine, EngineError, ModelCard, Sampling, UnreadableText
+from rrm.engines.base import Engine, Sampling, TokenSequence
+from rrm.engines.card import ModelCard
 from rrm.engines.scripted import ScriptedEngine
+from rrm.errors import EngineError, UnreadableText
 from rrm.productivity import Gain, Productivity
 from rrm.stopping import Curve, Stage, Stopper
 from rrm.style import Rendered
@@ -76,7 +78,7 @@ def test_a_leading_chain_that_closed_can_settle_it() -> None:
 
 
 def test_nobody_leads_beside_an_order_that_says_nothing_without_thought() -> None:
-    def probe(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def probe(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         return (prefers_good(0.1) if chain.ids else unreadable)(chain, suffix, labels)
 
     found = verdict(scripted(probe, [LONG], at(1.5)))
@@ -185,7 +187,7 @@ def test_an_audited_pair_is_thought_through_and_says_where_it_would_have_stopped
 
 
 def test_an_audit_that_has_no_time_costs_nobody_a_verdict() -> None:
-    def stalls(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def stalls(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         if len(chain.ids) >= 32:  # from here on no call ends
             assert isinstance(judge.engine, ScriptedEngine)
             judge.engine.delay = math.inf
@@ -263,7 +265,7 @@ def test_a_long_question_is_prepared_beside_the_event_loop() -> None:
     threads: list[str] = []
 
     class Telling(ScriptedEngine):
-        def start(self, rendered: Rendered, sampling: Sampling = COOL) -> Chain:
+        def start(self, rendered: Rendered, sampling: Sampling = COOL) -> TokenSequence:
             threads.append(threading.current_thread().name)
             return super().start(rendered, sampling)
 
@@ -285,7 +287,7 @@ def test_pairs_are_drawn_for_audit_by_their_texts() -> None:
 
 
 def test_early_verdicts_that_the_whole_chains_take_back_revoke_the_certificate() -> None:
-    def turns(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def turns(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         return prefers_good(-0.1 if len(chain.ids) > 40 else 0.1)(chain, suffix, labels)
 
     judge = audited(turns)
@@ -323,7 +325,7 @@ def test_full_effort_is_read_once() -> None:
 
 
 def test_a_plain_pair_is_settled_without_a_token() -> None:
-    def plain(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def plain(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         good_first = text_of(chain).index("good") < text_of(chain).index("bad")
         return dict(zip(labels, (-0.1, -2.4) if good_first else (-2.4, -0.1), strict=True))
 
@@ -367,7 +369,7 @@ def test_a_judge_that_always_says_the_first_is_not_scored() -> None:
 def test_what_order_alone_explains_hangs_on_the_calibration() -> None:
     """One order says 3 for the first place; the other's preference is added to it."""
 
-    def probe(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def probe(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         prompt = text_of(chain)
         odds = 3.0 + (1.0 if prompt.index("good") < prompt.index("bad") else -1.0)
         share = 1 / (1 + math.exp(-odds))
@@ -402,15 +404,15 @@ def test_a_trace_reads_every_checkpoint_and_changes_nothing_else() -> None:
 
 def test_a_chain_that_closes_at_its_length_is_read_anew() -> None:
     engine = ScriptedEngine([LONG])
-    thought = Thought(engine, rrm.STYLE, "Which?", PAIR.responses, heat=0.0)
-    asyncio.run(engine.extend([thought.growth(8)]))
-    asyncio.run(thought.read())
-    paid = thought.probe_tokens
-    asyncio.run(thought.read())
-    assert thought.probe_tokens == paid
-    thought.chain.finish = "stop"
-    asyncio.run(thought.read())
-    assert thought.probe_tokens > paid
+    chain = JudgeChain(engine, rrm.STYLE, "Which?", PAIR.responses, heat=0.0)
+    asyncio.run(engine.extend([chain.growth(8)]))
+    asyncio.run(chain.read())
+    paid = chain.probe_tokens
+    asyncio.run(chain.read())
+    assert chain.probe_tokens == paid
+    chain.sequence.finish = "stop"
+    asyncio.run(chain.read())
+    assert chain.probe_tokens > paid
 
 
 def test_unreadable_labels_mean_the_whole_chain_is_parsed() -> None:
@@ -445,7 +447,7 @@ def test_a_failed_engine_is_never_a_score() -> None:
 
 
 def test_a_model_that_gives_nan_is_never_a_score() -> None:
-    def broken(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def broken(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         return dict.fromkeys(labels, math.nan)
 
     outcome = judged(scripted(broken, [LONG], at(0.0)))
@@ -493,7 +495,7 @@ def test_swapping_a_pair_mirrors_its_verdict(
 ) -> None:
     """For any position bias and any chain lengths of the two orders."""
 
-    def probe(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def probe(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         prompt = text_of(chain)
         sign = 1 if prompt.index("good") < prompt.index("bad") else -1
         odds = bias + sign * strength * (1 + len(chain.ids) / 8)

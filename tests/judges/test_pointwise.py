@@ -9,9 +9,9 @@ from judges import grm, rrm
 from judges.asked import Asked
 from judges.nano import data
 from judges.pointwise import PointwiseJudge
-from rrm.engine import Engine, EngineError
+from rrm.engines.base import Engine
 from rrm.engines.scripted import ScriptedEngine
-from rrm.style import StyleMismatch
+from rrm.errors import EngineError, StyleMismatch
 from rrm.types import Candidates, Score, StopReason, Unscored
 
 

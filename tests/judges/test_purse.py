@@ -17,7 +17,7 @@ from rrm.allocation.meter import Compute
 from rrm.calibration import calibrated
 from rrm.calibration.arrays import TOKENS_ALONE
 from rrm.cost import CostModel
-from rrm.engine import Chain
+from rrm.engines.base import TokenSequence
 from rrm.engines.scripted import ScriptedEngine
 from rrm.stopping import Stopper
 from rrm.thresholds import AT_ONCE
@@ -31,7 +31,7 @@ WIDE = 6.0
 """log-odds that a pair of clarity 1 gains by the end of its chain"""
 
 
-def lean(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+def lean(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
     """Each order starts with a leaning of its own and comes to the truth as fast as it is clear."""
     text = text_of(chain)
     found = re.search(r"clarity (\S+), seed (\d+)", text)
@@ -182,7 +182,7 @@ def test_time_that_is_over_decides_by_the_last_checkpoint(stopper: Stopper) -> N
 def test_a_written_verdict_is_paid_for() -> None:
     """Labels that cannot be read by probe: the chain writes its verdict out."""
 
-    def silent(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def silent(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         return dict.fromkeys(labels, -20.0)
 
     judge = scripted(silent, ["hm</think> \\boxed{Assistant 1}", "hm</think> \\boxed{Assistant 2}"])

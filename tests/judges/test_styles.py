@@ -6,7 +6,7 @@ from inline_snapshot import snapshot
 from judges import grm, rm_r1, rrm
 from judges.labels import LabelStyle
 from judges.scores import ScoreStyle
-from rrm.style import StyleMismatch
+from rrm.errors import StyleMismatch
 
 QUESTION, FIRST, SECOND = "What is 2 + 2?", "It is 4.", "It is 5."
 

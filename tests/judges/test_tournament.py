@@ -16,8 +16,9 @@ from judges.nano import CALIBRATION
 from judges.pairwise import PairwiseJudge
 from judges.tournament import PRIOR, bradley_terry, rank, ring_and_chords
 from rrm.artifact import load_calibration
-from rrm.engine import Engine, EngineError
+from rrm.engines.base import Engine
 from rrm.engines.scripted import ScriptedEngine
+from rrm.errors import EngineError
 
 
 @given(st.integers(2, 40))

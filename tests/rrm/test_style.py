@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges import grm, rm_r1, rrm
-from rrm.style import Fence, LabelLogprobs, StyleMismatch, fill, open_style, style_names
+from rrm.errors import StyleMismatch
+from rrm.style import Fence, LabelLogprobs, fill, open_style, style_names
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "<think>", "</think>", "<｜User｜>")
 STYLES = (rrm.STYLE, rm_r1.STYLE, rm_r1.INSTRUCT, grm.STYLE)

@@ -11,7 +11,7 @@ from judges.asked import Asked
 from judges.nano import data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
-from rrm.engine import Chain, Engine
+from rrm.engines.base import Engine, TokenSequence
 from rrm.engines.scripted import ScriptedEngine
 from rrm.stopping import Curve, Stage, Stopper
 from rrm.thresholds import Policy, Rule
@@ -23,7 +23,7 @@ LADDER = (8, 16, 32)
 PAIR = Pair(prompt="Which?", response_a="good", response_b="bad")
 
 
-def leaning(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+def leaning(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
     """A twentieth of log-odds for the first response with each token."""
     share = 1 / (1 + math.exp(-0.05 * (len(chain.ids) + 1)))
     return {labels[0]: math.log(share), labels[1]: math.log(1 - share)}

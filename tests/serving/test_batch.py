@@ -14,8 +14,8 @@ from judges.nano.pairs import write_pairs
 from judges.pairwise import PairwiseJudge
 from judges.rrm import STYLE
 from rrm.allocation.budget import Budget
-from rrm.engine import EngineError, UnreadableText
 from rrm.engines.scripted import ScriptedEngine
+from rrm.errors import EngineError, UnreadableText
 from rrm.types import Pair, Provenance, Unscored, Verdict
 from serving.batch import Judging, Run
 from serving.client import ServiceError

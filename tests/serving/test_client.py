@@ -10,7 +10,7 @@ import pytest
 
 from judges.asked import Asked, Event
 from rrm.chain import ChainText
-from rrm.engine import RefusedText
+from rrm.errors import RefusedText
 from rrm.types import Candidates, Checkpoint, Pair, Score, Verdict
 from serving.client import AsyncClient, Client, RefusedRequest, ServiceError, _Events
 from serving.process import ServiceProcess, free_port

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from judges.nano import WEIGHTS
-from rrm.engine import Engine
+from rrm.engines.base import Engine
 from rrm.engines.sglang import SGLangEngine
 from serving import doctor
 from serving.cli import cli
@@ -37,7 +37,7 @@ def test_nano_is_well(tmp_path: Path, style: str) -> None:
 
 def test_a_model_the_style_cannot_read_is_told(tmp_path: Path) -> None:
     config = tmp_path / "closecall.toml"
-    config.write_text('engine = "scripted"\nmodel = "fault=garbage"\n')
+    config.write_text('engine = "faulty"\nmodel = "garbage"\n')
     found = run("--config", config)
     assert found.exit_code == 3
     assert "does not read this model" in found.output

@@ -32,7 +32,7 @@ PAIR = Pair(prompt="?", response_a="x", response_b="y")
     ],
 )
 def test_a_failing_engine_is_never_a_score(fault: str, reasons: set[str], effort: Effort) -> None:
-    engine = open_engine(f"scripted:fault={fault}")
+    engine = open_engine(f"faulty:{fault}")
     pairwise, pointwise = PairwiseJudge(engine, rrm.STYLE), PointwiseJudge(engine, grm.STYLE)
     candidates = Candidates(prompt="?", responses=("x", "y"))
     for found in (
@@ -45,7 +45,7 @@ def test_a_failing_engine_is_never_a_score(fault: str, reasons: set[str], effort
 
 
 def test_a_flaky_engine_costs_only_the_calls_it_fails() -> None:
-    judge = PairwiseJudge(open_engine("scripted:fault=flaky"), rrm.STYLE)
+    judge = PairwiseJudge(open_engine("faulty:flaky"), rrm.STYLE)
 
     async def many() -> set[str]:
         found = await asyncio.gather(*(judge.judge(PAIR) for _ in range(200)))
@@ -58,7 +58,7 @@ def test_a_flaky_engine_costs_only_the_calls_it_fails() -> None:
 def breaking(tmp_path: Path) -> Iterator[ServiceProcess]:
     """An engine that works for a while, in one replica."""
     config = tmp_path / "closecall.toml"
-    config.write_text('engine = "scripted"\nmodel = "fault=breaks"\n')
+    config.write_text('engine = "faulty"\nmodel = "breaks"\n')
     with ServiceProcess(tmp_path / "log", "--config", str(config)) as running:
         yield running
 

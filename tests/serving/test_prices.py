@@ -9,8 +9,8 @@ import pytest
 from judges import rrm
 from judges.nano import data
 from judges.nano.pairs import pair_of
-from rrm.chain import ChainPair
-from rrm.engine import Engine
+from rrm.chain import SwapPair
+from rrm.engines.base import Engine
 from rrm.types import Pair
 from serving.prices import _sample, token_prices
 from serving.registry import Registry
@@ -65,7 +65,7 @@ def test_a_model_without_a_decoder_is_told_what_else_there_is(
 @pytest.mark.sglang
 def test_a_prefix_cache_is_believed(sglang: Engine) -> None:
     """What all prompts begin with is in the cache, and more of the other order once one is read."""
-    chains = [ChainPair(sglang, rrm.STYLE, pair) for pair in PAIRS]
+    chains = [SwapPair(sglang, rrm.STYLE, pair) for pair in PAIRS]
     found = asyncio.run(_sample(chains))
     assert 0 < found.known < found.shared < 1
     assert found.read < found.generated

@@ -6,7 +6,7 @@ import pytest
 
 from judges import contracts
 from judges.nano import WEIGHTS
-from rrm.style import StyleMismatch
+from rrm.errors import StyleMismatch
 from serving.registry import Registry, check_settings, model_directory
 from serving.settings import SettingsError, load_settings
 
@@ -65,7 +65,8 @@ def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
         ({"model": "/nowhere"}, "no model at"),
         ({"model": "owner/name"}, "could not be fetched"),
         ({"device": "cuda"}, "no GPU"),
-        ({"engine": "sglang"}, "On a CPU use --engine transformers|pip install 'closecall.sglang"),
+        ({"engine": "sglang"}, r"use --engine transformers|install -e '\.\[sglang\]'"),
+        ({"engine": "openai", "base_url": "http://x"}, "needs --model: the name of a model"),
         ({"prompt_file": tmp_path / "none"}, "no prompt file"),
     ):
         with pytest.raises(SettingsError, match=said):

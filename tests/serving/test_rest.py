@@ -102,7 +102,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServiceProc
     (folder / "keys").write_text(f"{KEY}\n")
     config = folder / "closecall.toml"
     config.write_text(
-        f'engine = "scripted"\nmodel = "fault=hang"\nmax_ongoing = 1\nmax_queued = 1\n'
+        f'engine = "faulty"\nmodel = "hang"\nmax_ongoing = 1\nmax_queued = 1\n'
         f'api_key_file = "{folder / "keys"}"\nlog_file = "{folder / "log.jsonl"}"\n'
     )
     running = ServiceProcess(folder / "log", "--config", str(config))

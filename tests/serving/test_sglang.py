@@ -13,7 +13,7 @@ from judges.nano import CALIBRATION, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
 from rrm.artifact import load_calibration
-from rrm.engine import Engine
+from rrm.engines.base import Engine
 from rrm.types import Verdict
 from serving.process import ServiceProcess
 from serving.testing.load import callers

@@ -8,7 +8,7 @@ import pytest
 
 from judges import rrm
 from judges.pairwise import PairwiseJudge
-from rrm.engine import Engine
+from rrm.engines.base import Engine
 from rrm.engines.scripted import ScriptedEngine
 from serving.process import ServiceProcess, free_port
 from serving.rlhf.trl import CloseCallReward

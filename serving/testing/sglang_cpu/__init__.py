@@ -10,7 +10,7 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from rrm.engine import EngineOptions
+from rrm.engines.base import EngineOptions
 
 ENV = {"PYTHONPATH": str(Path(__file__).parent / "shim"), "OMP_NUM_THREADS": "1"}
 ARGS = ("--max-total-tokens", "60000", "--mem-fraction-static", "0.2", "--enable-metrics")

@@ -9,15 +9,16 @@ from judges import rrm
 from rrm.allocation.account import Account, Metered, Unlimited
 from rrm.allocation.ledger import Holding, Ledger
 from rrm.allocation.meter import Tokens
-from rrm.chain import ChainPair, ChainText
+from rrm.chain import ChainText, SwapPair
 from rrm.decision.actions import Action, Grow, ReadPrompts, Stop, Whole
 from rrm.decision.driver import Decision, decide
 from rrm.decision.plan import Line, Plan
 from rrm.decision.policy import Always, Audited, Policy, Thresholds
 from rrm.decision.run import JudgeRun
 from rrm.decision.state import Readout, State
-from rrm.engine import EngineError, Growth, Probed, Question
+from rrm.engines.base import ExtendRequest, ProbeRequest, ProbeResult
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
+from rrm.errors import EngineError
 from rrm.thresholds import NEVER, Rule
 from rrm.thresholds import Policy as Rules
 from rrm.types import StopReason
@@ -37,23 +38,23 @@ class Counting(ScriptedEngine):
         self.grown: list[int] = []
         self.probed: list[int] = []
 
-    async def extend(self, growths: Sequence[Growth]) -> None:
+    async def extend(self, growths: Sequence[ExtendRequest]) -> None:
         self.grown.append(sum(growth.tokens for growth in growths))
         await super().extend(growths)
 
-    async def probe(self, questions: Sequence[Question]) -> list[Probed]:
-        self.probed += [len(question.chain.ids) for question in questions]
+    async def probe(self, questions: Sequence[ProbeRequest]) -> list[ProbeResult]:
+        self.probed += [len(question.sequence.ids) for question in questions]
         return await super().probe(questions)
 
 
 def made(
     engine: ScriptedEngine, rungs: tuple[int, ...] = RUNGS, told: list[ChainText] | None = None
 ) -> JudgeRun:
-    async def start(vote: int) -> ChainPair:
-        return ChainPair(engine, rrm.STYLE, PAIR, vote=vote)
+    async def start(vote: int) -> SwapPair:
+        return SwapPair(engine, rrm.STYLE, PAIR, vote=vote)
 
     return JudgeRun(
-        ChainPair(engine, rrm.STYLE, PAIR),
+        SwapPair(engine, rrm.STYLE, PAIR),
         start,
         rungs,
         watch=None if told is None else told.append,
@@ -198,7 +199,7 @@ def test_a_policy_takes_either_of_two_actions(choice: int) -> None:
 
     run = made(Counting(["x" * 90]), (8, 16))
     plan = line(run)
-    run.chains.thoughts["ab"].opened = run.chains.thoughts["ba"].opened = True
+    run.chains.by_order["ab"].opened = run.chains.by_order["ba"].opened = True
     offered = plan.actions(run.state)
     assert [type(one) for one in offered] == [Grow, Grow, Whole]
     _, seen = drive(run, plan, Last())
@@ -210,8 +211,8 @@ def test_a_deadline_inside_an_action_leaves_the_last_readout_and_pays_what_was_r
     class Stalling(Counting):
         """Beyond the first rung no growth ends, and the time is up."""
 
-        async def extend(self, growths: Sequence[Growth]) -> None:
-            if any(len(growth.chain.ids) >= 8 for growth in growths):
+        async def extend(self, growths: Sequence[ExtendRequest]) -> None:
+            if any(len(growth.sequence.ids) >= 8 for growth in growths):
                 limits[0].reschedule(asyncio.get_running_loop().time())
                 await asyncio.Event().wait()
             await super().extend(growths)
@@ -319,4 +320,5 @@ def test_an_order_can_be_read_alone_and_the_other_late() -> None:
     assert (alone.margins[1], alone.agree) == (None, None)
     assert alone.margin == alone.margins[0] == both.margins[0]
     assert both.agree is not None
-    assert text_of(run.chains.thoughts["ab"].chain) != text_of(run.chains.thoughts["ba"].chain)
+    ab, ba = (run.chains.by_order[order].sequence for order in ("ab", "ba"))
+    assert text_of(ab) != text_of(ba)

@@ -12,12 +12,12 @@ from judges import rrm
 from rrm.allocation.account import Unlimited
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.replay import Walked, replay
-from rrm.chain import ORDERS, ChainPair, Order
+from rrm.chain import ORDERS, Order, SwapPair
 from rrm.decision.driver import decide
 from rrm.decision.plan import Line
 from rrm.decision.policy import Policy, Priced, Thresholds
 from rrm.decision.run import JudgeRun
-from rrm.engine import Chain
+from rrm.engines.base import TokenSequence
 from rrm.engines.scripted import ScriptedEngine
 from rrm.thresholds import Policy as Rules
 from rrm.thresholds import Rule
@@ -39,7 +39,7 @@ def world(seed: int) -> ScriptedEngine:
     liking, base = rng.uniform(-1, 1), rng.uniform(-2, 2)
     steps = [rng.gauss(0, 1.5) for _ in range(100)]
 
-    def probe(chain: Chain, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
+    def probe(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mapping[str, float]:
         prompt = text_of(chain)
         first = prompt.index("good") < prompt.index("bad")
         odds = liking + (1 if first else -1) * (base + steps[len(chain.ids)])
@@ -103,7 +103,7 @@ def test_replaying_a_priced_policy_is_driving_it(
     last = run.path[-1].reading
     assert last is not None
     compare(found, run, reason, last.margin if weighed is None else weighed.log_odds)
-    opened = [one for one in run.chains.thoughts.values() if one.opened]
+    opened = [one for one in run.chains.by_order.values() if one.opened]
     assert len(opened) == found.orders[0]
 
 
@@ -115,8 +115,8 @@ def driven(seed: int, plan: Callable[[Order], Line], policy: Policy) -> tuple[Ju
     async def go() -> tuple[JudgeRun, StopReason]:
         engine = world(seed)
 
-        async def start(vote: int) -> ChainPair:
-            return ChainPair(engine, rrm.STYLE, PAIR, vote=vote)
+        async def start(vote: int) -> SwapPair:
+            return SwapPair(engine, rrm.STYLE, PAIR, vote=vote)
 
         run = JudgeRun(await start(0), start, LADDER)
         decided = await decide(

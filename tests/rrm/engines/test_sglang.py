@@ -12,10 +12,11 @@ import httpx2
 import pytest
 
 from judges.nano import WEIGHTS
-from rrm.engine import Chain, Engine, EngineError, EngineOptions, Growth, Question
 from rrm.engines import open_engine
+from rrm.engines.base import Engine, EngineOptions, ExtendRequest, ProbeRequest, TokenSequence
 from rrm.engines.sglang import SGLangEngine
 from rrm.engines.sglang_server import RunningServer, launch_arguments
+from rrm.errors import EngineError
 from serving.testing.sglang_cpu import ENV, OPTIONS
 from tests.helpers.engines import chains, grow
 
@@ -69,13 +70,13 @@ def test_a_server_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch
 def test_a_cached_prefix_is_counted(sglang: Engine) -> None:
     assert isinstance(sglang, SGLangEngine)
     [chain] = chains(sglang, 1, seed=77)
-    asyncio.run(sglang.probe([Question(chain, "", ("1", "2"))]))
+    asyncio.run(sglang.probe([ProbeRequest(chain, "", ("1", "2"))]))
     cold = chain.cached_tokens
     assert cold is not None
     assert cold < len(chain.prompt_ids) - 1
     grow(sglang, [chain], 10)
     before = replace(sglang.count)
-    [answer] = asyncio.run(sglang.probe([Question(chain, "</think>\n\n", ("1", "2"))]))
+    [answer] = asyncio.run(sglang.probe([ProbeRequest(chain, "</think>\n\n", ("1", "2"))]))
     assert chain.cached_tokens == cold
     # The last generated token was never run; everything before it was.
     assert sglang.count.probe - before.probe == answer.tokens + 1
@@ -87,7 +88,7 @@ def test_probes_of_many_callers_are_one_request_and_one_cannot_spoil_the_others(
 ) -> None:
     assert isinstance(sglang, SGLangEngine)
     many = chains(sglang, 5)
-    too_long = Chain(prompt_ids=many[0].prompt_ids * 100)
+    too_long = TokenSequence(prompt_ids=many[0].prompt_ids * 100)
     sizes = []
     real = SGLangEngine._generate
 
@@ -95,15 +96,15 @@ def test_probes_of_many_callers_are_one_request_and_one_cannot_spoil_the_others(
         sizes.append(n)
         return await real(engine, body, n)
 
-    async def ask(chain: Chain) -> float:
-        [answer] = await sglang.probe([Question(chain, "", ("1", "2"))])
+    async def ask(chain: TokenSequence) -> float:
+        [answer] = await sglang.probe([ProbeRequest(chain, "", ("1", "2"))])
         return answer.seen.mass
 
-    async def together(asked: list[Chain]) -> list[Any]:
+    async def together(asked: list[TokenSequence]) -> list[Any]:
         return await asyncio.gather(*map(ask, asked), return_exceptions=True)
 
     monkeypatch.setattr(SGLangEngine, "_generate", counted)
-    monkeypatch.setattr("rrm.engines.turnstile.GATHER", 0.3)
+    monkeypatch.setattr("rrm.engines.batching.GATHER", 0.3)
     good = asyncio.run(together(many))
     assert all(isinstance(mass, float) for mass in good)
     assert sizes == [5]
@@ -126,7 +127,7 @@ def test_a_stop_that_is_a_token_of_its_own_is_sent_as_one(
     monkeypatch.setattr(SGLangEngine, "_generate", seen)
     by_token, by_text = chains(sglang, 1) + chains(sglang, 1)
     grow(sglang, [by_token], 200, "</think>")
-    monkeypatch.setattr(sglang.words, "control", frozenset())
+    monkeypatch.setattr(sglang.tokenizer, "control", frozenset())
     grow(sglang, [by_text], 200, "</think>")
     assert [set(how) & {"stop", "stop_token_ids"} for how in sent] == [{"stop_token_ids"}, {"stop"}]
     assert (by_token.ids, by_token.finish) == (by_text.ids, "stop")
@@ -193,8 +194,8 @@ def test_an_abort_reaches_the_scheduler(sglang: Engine, monkeypatch: pytest.Monk
         return sum(map(float, re.findall(rf"^sglang:{name}{{.*}} (\S+)$", text, re.M)))
 
     async def leave() -> None:
-        growths = [Growth(chain, 1000, None) for chain in many]
-        task = asyncio.ensure_future(sglang.extend(growths))
+        requests = [ExtendRequest(chain, 1000, None) for chain in many]
+        task = asyncio.ensure_future(sglang.extend(requests))
         while await asyncio.to_thread(counted, "num_running_reqs") == 0:
             assert not task.done(), "ended before the server counted them"
             await asyncio.sleep(0.01)

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from rrm.engine import PromptTooLong, plan_labels
+from rrm.engines.labels import plan_labels
+from rrm.errors import PromptTooLong
 from rrm.style import Rendered
 
 PLANS = 1024
-"""questions about labels whose ids are kept: a style asks the same few again and again"""
+"""requests about labels whose ids are kept: a style asks the same few again and again"""
 
 
-class Words:
+class ChatTokenizer:
     """Text to ids and back for the model in `directory`. Loads no weights.
 
     Raises FileNotFoundError if `directory` is no model directory.
@@ -51,7 +52,7 @@ class Words:
         return self.encode(text)[0] if text in self.control else None
 
     def prompt(self, rendered: Rendered) -> list[int]:
-        """The ids of a question in the model's chat template. Raises PromptTooLong."""
+        """The ids of a request in the model's chat template. Raises PromptTooLong."""
         turns = [turn.model_dump() for turn in rendered.messages]
         text = str(
             self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)

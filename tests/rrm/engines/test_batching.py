@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rrm.engines.turnstile import GATHER, REST, Turnstile
+from rrm.engines.batching import GATHER, REST, ProbeBatcher
 
 
 class Server:
@@ -27,7 +27,7 @@ class Server:
 
 def test_what_is_asked_together_is_sent_together() -> None:
     async def ask() -> list[list[int]]:
-        turnstile = Turnstile(server.probe)
+        turnstile = ProbeBatcher(server.probe)
         return await asyncio.gather(*(turnstile.read([n, n + 100]) for n in range(20)))
 
     server = Server()
@@ -37,7 +37,7 @@ def test_what_is_asked_together_is_sent_together() -> None:
 
 def test_the_next_turn_comes_when_the_last_is_answered() -> None:
     async def ask() -> None:
-        turnstile = Turnstile(server.probe)
+        turnstile = ProbeBatcher(server.probe)
         first = asyncio.ensure_future(turnstile.read([1]))
         await asyncio.sleep(5 * GATHER)
         await asyncio.gather(first, *(turnstile.read([n]) for n in range(2, 9)))
@@ -50,7 +50,7 @@ def test_the_next_turn_comes_when_the_last_is_answered() -> None:
 
 def test_growing_chains_get_as_long_as_the_probes_took() -> None:
     async def ask() -> None:
-        turnstile = Turnstile(server.probe)
+        turnstile = ProbeBatcher(server.probe)
         async with turnstile.growing():
             await turnstile.read([1])
             await turnstile.read([2])
@@ -66,7 +66,7 @@ def test_growing_chains_get_as_long_as_the_probes_took() -> None:
 
 def test_a_chain_waits_for_its_turn() -> None:
     async def ask() -> float:
-        turnstile = Turnstile(server.probe)
+        turnstile = ProbeBatcher(server.probe)
         reading = asyncio.ensure_future(turnstile.read([1]))
         await asyncio.sleep(5 * GATHER)
         async with turnstile.growing():
@@ -80,7 +80,7 @@ def test_a_chain_waits_for_its_turn() -> None:
 
 def test_a_row_that_fails_spoils_nothing_for_others() -> None:
     async def ask() -> list[list[int] | BaseException]:
-        turnstile = Turnstile(server.probe)
+        turnstile = ProbeBatcher(server.probe)
         asked = (turnstile.read([n]) for n in (1, -1, 2))
         return await asyncio.gather(*asked, return_exceptions=True)
 
@@ -93,7 +93,7 @@ def test_a_row_that_fails_spoils_nothing_for_others() -> None:
 
 def test_a_caller_who_leaves_takes_nobody_along() -> None:
     async def ask() -> list[int]:
-        turnstile = Turnstile(server.probe)
+        turnstile = ProbeBatcher(server.probe)
         leaving = asyncio.ensure_future(turnstile.read([1]))
         staying = asyncio.ensure_future(turnstile.read([2]))
         await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Loop:
+class LoopThread:
     """An event loop in a thread of its own, so that one client serves callers of any loop."""
 
     def __init__(self, name: str) -> None:

@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM
 from judges import grm, rm_r1, rrm
 from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
-from rrm.engine import Chain, Engine, Growth, PromptTooLong, Question
-from rrm.engines.openai import TextChain
-from rrm.engines.words import Words
+from rrm.engines.base import Engine, ExtendRequest, ProbeRequest, TokenSequence
+from rrm.engines.openai import TextSequence
+from rrm.engines.tokenizer import ChatTokenizer
+from rrm.errors import PromptTooLong
 from rrm.style import Rendered, Style, Turn
 from tests.helpers.engines import chains, grow
 
@@ -34,7 +35,7 @@ SEEDED = {"transformers"}
 """engines that promise the same chain for the same seed; SGLang needs a mode of its own for it"""
 WITH_IDS = {"transformers", "sglang"}
 """engines that know a chain's ids; a chat endpoint tells text and counts"""
-WORDS = Words(WEIGHTS)
+WORDS = ChatTokenizer(WEIGHTS)
 
 
 @pytest.fixture(params=ENGINES, scope="session")
@@ -54,9 +55,9 @@ def with_ids(request: pytest.FixtureRequest) -> bool:
     return request.node.callspec.params["engine"] in WITH_IDS
 
 
-def ids_of(chain: Chain) -> list[int]:
+def ids_of(chain: TokenSequence) -> list[int]:
     """Prompt and chain as ids, read from the text where the engine does not know them."""
-    if isinstance(chain, TextChain):
+    if isinstance(chain, TextSequence):
         return WORDS.prompt(chain.rendered) + WORDS.encode(chain.text)
     return chain.prompt_ids + chain.ids
 
@@ -67,8 +68,8 @@ def stock() -> Iterator[torch.nn.Module]:
     yield model.eval()
 
 
-def question(style: LabelStyle, chain: Chain) -> Question:
-    return Question(chain, style.suffix(chain.text, chain.finish == "stop"), style.labels)
+def question(style: LabelStyle, chain: TokenSequence) -> ProbeRequest:
+    return ProbeRequest(chain, style.suffix(chain.text, chain.finish == "stop"), style.labels)
 
 
 def logprobs(model: torch.nn.Module, ids: list[int]) -> torch.Tensor:
@@ -102,7 +103,7 @@ def test_a_probe_equals_a_fresh_full_forward_pass(
 def test_labels_of_two_tokens_are_probed_exactly(engine: Engine, stock: torch.nn.Module) -> None:
     [chain] = chains(engine, 1, grm.STYLE)
     suffix = grm.STYLE.suffix("", ended=False)
-    [answer] = asyncio.run(engine.probe([Question(chain, suffix, grm.LABELS)]))
+    [answer] = asyncio.run(engine.probe([ProbeRequest(chain, suffix, grm.LABELS)]))
     assert answer.seen.mass == pytest.approx(1.0, abs=0.02)
     [one], [zero] = WORDS.encode("1"), WORDS.encode("0")
     fresh = logprobs(stock, ids_of(chain) + WORDS.encode(suffix) + [one])
@@ -117,7 +118,7 @@ def test_long_labels_are_probed_along_their_own_ids(
 ) -> None:
     [chain] = chains(engine, 1)
     labels = ("123", "124", "15", "9")
-    [answer] = asyncio.run(engine.probe([Question(chain, "</think>\n\n", labels)]))
+    [answer] = asyncio.run(engine.probe([ProbeRequest(chain, "</think>\n\n", labels)]))
     head = ids_of(chain) + WORDS.encode("</think>\n\n")
     for label in labels:
         ids = WORDS.encode(label)
@@ -140,11 +141,11 @@ def test_a_chain_is_the_same_with_probing_on_and_off(
     probed = chains(engine, 6, style, heat)
     labels = ("1", "2", "A")
     for goal in (3, 8, 20, 45, 160):
-        growths = [Growth(c, goal - len(c.ids), style.stop) for c in probed]
-        asyncio.run(engine.extend(growths))
+        requests = [ExtendRequest(c, goal - len(c.ids), style.stop) for c in probed]
+        asyncio.run(engine.extend(requests))
         before = [list(chain.ids) for chain in probed]
         asyncio.run(
-            engine.probe([Question(c, style.suffix(c.text, False), labels) for c in probed])
+            engine.probe([ProbeRequest(c, style.suffix(c.text, False), labels) for c in probed])
         )
         assert [chain.ids for chain in probed] == before
     assert [chain.ids for chain in probed] == [chain.ids for chain in plain]
@@ -191,7 +192,7 @@ def test_a_chain_ends_at_the_stop_string_and_can_then_write_its_verdict(engine: 
     assert len(chain.ids) == length
     grow(engine, [chain], 20, stop=None)
     assert chain.text.endswith("}")
-    if not isinstance(chain, TextChain):
+    if not isinstance(chain, TextSequence):
         assert chain.text == WORDS.decode(chain.ids)
 
 
@@ -207,7 +208,7 @@ def test_a_stop_string_is_found_across_calls_and_inside_a_token(engine: Engine) 
                 grow(engine, [chain], step, stop)
             assert chain.finish == "stop"
             assert chain.text == whole.text[:end]
-            if not isinstance(chain, TextChain):
+            if not isinstance(chain, TextSequence):
                 assert WORDS.decode(chain.ids) == chain.text
 
 
@@ -225,20 +226,22 @@ def test_no_chain_outgrows_the_context(engine: Engine) -> None:
         grow(engine, [chain], 2000, stop="never said")
         if chain.finish is None:
             assert len(ids_of(chain)) <= WORDS.context
-        asyncio.run(engine.probe([Question(chain, "", ("1", "2"))]))
+        asyncio.run(engine.probe([ProbeRequest(chain, "", ("1", "2"))]))
 
 
 def test_a_caller_who_leaves_takes_its_work_along(engine: Engine) -> None:
     many = chains(engine, 4)
 
     async def leave() -> None:
-        task = asyncio.ensure_future(engine.extend([Growth(chain, 400, None) for chain in many]))
+        task = asyncio.ensure_future(
+            engine.extend([ExtendRequest(chain, 400, None) for chain in many])
+        )
         await asyncio.sleep(0.02)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         [after] = chains(engine, 1)
-        await engine.extend([Growth(after, 500, None)])
+        await engine.extend([ExtendRequest(after, 500, None)])
         assert after.ended
 
     asyncio.run(leave())
@@ -250,4 +253,4 @@ def test_a_prompt_over_the_context_is_refused(engine: Engine) -> None:
     long = Rendered((Turn(role="user", content="1 + " * 600),), "")
     with pytest.raises(PromptTooLong, match="1024"):
         chain = engine.start(long)
-        asyncio.run(engine.extend([Growth(chain, 5, None)]))
+        asyncio.run(engine.extend([ExtendRequest(chain, 5, None)]))

@@ -5,8 +5,9 @@ import threading
 
 import pytest
 
-from rrm.engine import EngineError, Growth
+from rrm.engines.base import ExtendRequest
 from rrm.engines.transformers import TransformersEngine
+from rrm.errors import EngineError
 from tests.helpers.engines import chains, grow
 
 
@@ -40,7 +41,7 @@ def test_a_hanging_pass_is_noticed(
         return model(*args, **named)
 
     async def hang() -> None:
-        task = asyncio.ensure_future(nano.extend([Growth(chains(nano, 1)[0], 2, None)]))
+        task = asyncio.ensure_future(nano.extend([ExtendRequest(chains(nano, 1)[0], 2, None)]))
         with pytest.raises(EngineError, match="hangs"):
             while True:
                 await asyncio.sleep(0.01)

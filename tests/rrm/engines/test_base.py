@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rrm.engine import EngineError, Growth, ModelCard, PromptTooLong, Question, plan_labels
 from rrm.engines import open_engine
+from rrm.engines.base import ExtendRequest, ProbeRequest
+from rrm.engines.card import ModelCard
+from rrm.engines.labels import plan_labels
 from rrm.engines.scripted import ScriptedEngine
+from rrm.errors import EngineError, PromptTooLong
 from rrm.style import Rendered, Turn
 
 ASK = Rendered((Turn(role="user", content="Which?"),), "<think>")
@@ -52,15 +55,15 @@ def test_the_script_is_followed_and_stops_where_it_should() -> None:
     chain = engine.start(ASK)
 
     async def run() -> None:
-        await engine.extend([Growth(chain, 2, "</think>")])
+        await engine.extend([ExtendRequest(chain, 2, "</think>")])
         assert (chain.text, chain.finish) == ("ab", None)
-        await engine.extend([Growth(chain, 50, "</think>")])
+        await engine.extend([ExtendRequest(chain, 50, "</think>")])
         assert (chain.text, chain.finish) == ("ab</think>", "stop")
-        await engine.extend([Growth(chain, 50, "</think>")])
+        await engine.extend([ExtendRequest(chain, 50, "</think>")])
         assert chain.text == "ab</think>"
-        await engine.extend([Growth(chain, 50, None)])
+        await engine.extend([ExtendRequest(chain, 50, None)])
         assert (chain.text, chain.finish) == ("ab</think>cd", "eos")
-        [probed] = await engine.probe([Question(chain, "?", ("A", "B"))])
+        [probed] = await engine.probe([ProbeRequest(chain, "?", ("A", "B"))])
         assert probed.seen.mass == pytest.approx(1.0)
 
     asyncio.run(run())
@@ -76,7 +79,7 @@ def test_faults_and_limits_of_the_script() -> None:
 
 def test_open_engine_says_what_it_knows() -> None:
     assert open_engine("scripted:").card.name == "scripted"
-    with pytest.raises(ValueError, match="transformers:DIR"):
+    with pytest.raises(ValueError, match="give transformers, sglang, openai"):
         open_engine("banana:x")
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         open_engine("transformers:/nowhere")

@@ -1,9 +1,10 @@
-"""Turnstile: many callers' requests go to a batching server together, and not too often.
+"""ProbeBatcher: many callers' requests go to a batching server together, and not too often.
 
 A server with continuous batching stops decoding for whatever arrives: a pass of its own for each
-probe and each chain taken up again, while every growing chain waits. So what callers ask at about
-the same moment is sent at the same moment, probes in one request. The next turn comes when that
-request is answered; while chains grow, it waits as long again, which leaves them half of the time.
+probe and each sequence taken up again, while every growing sequence waits. So what callers ask at
+about the same moment is sent at the same moment, probes in one request. The next batch goes out
+when that request is answered; while sequences grow, it waits as long again, which leaves them half
+of the time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ GATHER = 0.002
 LONGEST = 1.0
 """seconds for which an unanswered turn holds up the next: a long prompt, a server that restarts"""
 REST = 0.25
-"""seconds at most that are left to growing chains"""
+"""seconds at most that are left to growing sequences"""
 T = TypeVar("T")
 A = TypeVar("A")
 
@@ -41,7 +42,7 @@ class _Asked(Generic[T, A]):
             self.answers.set_exception(failure)
 
 
-class Turnstile(Generic[T, A]):
+class ProbeBatcher(Generic[T, A]):
     """For one event loop. `probe` asks the server for the answers to rows, in their order."""
 
     def __init__(self, probe: Callable[[list[T]], Awaitable[list[A]]]) -> None:
@@ -67,7 +68,7 @@ class Turnstile(Generic[T, A]):
 
     @asynccontextmanager
     async def growing(self) -> AsyncIterator[None]:
-        """Wait for a turn; inside, a chain grows."""
+        """Wait for a turn; inside, a sequence grows."""
         await self._opening()
         self._growing += 1
         try:

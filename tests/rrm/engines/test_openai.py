@@ -18,10 +18,11 @@ from judges.asked import Asked
 from judges.nano import WEIGHTS
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
-from rrm.engine import Engine, EngineError, EngineOptions, Growth, PromptTooLong, Question
 from rrm.engines import open_engine
+from rrm.engines.base import Engine, EngineOptions, ExtendRequest, ProbeRequest
 from rrm.engines.openai import Abilities, OpenAIEngine
 from rrm.engines.sglang import SGLangEngine
+from rrm.errors import EngineError, PromptTooLong
 from rrm.style import Rendered, Turn
 from rrm.types import Candidates, Pair, Score, StopReason, Unscored, Verdict
 
@@ -88,7 +89,7 @@ def test_without_probes_whole_replies_are_read(sglang: Engine) -> None:
         assert score.scores[0] > score.scores[1]
         [chain] = [engine.start(ASK)]
         with pytest.raises(EngineError, match="cannot be probed"):
-            asyncio.run(engine.probe([Question(chain, "", ("A",))]))
+            asyncio.run(engine.probe([ProbeRequest(chain, "", ("A",))]))
     finally:
         engine.close()
 
@@ -156,7 +157,7 @@ def test_an_endpoint_that_refuses_unknown_fields_is_asked_without_them(endpoint:
     engine = endpoint.engine()
     assert engine.abilities == Abilities(logprobs=False, prefill=False)
     before = len(endpoint.bodies)
-    asyncio.run(engine.extend([Growth(engine.start(ASK), 5, None)]))
+    asyncio.run(engine.extend([ExtendRequest(engine.start(ASK), 5, None)]))
     assert len(endpoint.bodies) == before + 1  # it is known by now
     engine.close()
 
@@ -166,7 +167,7 @@ def test_a_busy_endpoint_is_asked_again_and_when_it_says(endpoint: Scripted) -> 
     busy = [(429, {"retry-after": "0"}, {}), (503, {}, b"no"), (500, {}, b"oh")]
     endpoint.answer = lambda body: busy.pop() if busy else reply("fine")
     chain = engine.start(ASK)
-    asyncio.run(engine.extend([Growth(chain, 5, None)]))
+    asyncio.run(engine.extend([ExtendRequest(chain, 5, None)]))
     assert (chain.text, chain.finish, len(chain.ids)) == ("fine", "eos", 1)
     engine.close()
 
@@ -187,7 +188,7 @@ def test_a_fault_is_told_and_is_no_verdict(
     engine = endpoint.engine(logprobs=False, prefill=False)
     endpoint.answer = lambda body: answer
     with pytest.raises(EngineError, match=said):
-        asyncio.run(engine.extend([Growth(engine.start(ASK), 5, None)]))
+        asyncio.run(engine.extend([ExtendRequest(engine.start(ASK), 5, None)]))
     found = asyncio.run(PairwiseJudge(engine, rrm.STYLE).judge(PAIR))
     assert isinstance(found, Unscored)
     assert found.reason == "engine_error"
@@ -199,7 +200,7 @@ def test_a_prompt_that_is_too_long_is_told_as_such(endpoint: Scripted) -> None:
     said = {"error": {"message": "This model's maximum context length is 10 tokens"}}
     endpoint.answer = lambda body: (400, {}, said)
     with pytest.raises(PromptTooLong, match="maximum context length"):
-        asyncio.run(engine.extend([Growth(engine.start(ASK), 8, None)]))
+        asyncio.run(engine.extend([ExtendRequest(engine.start(ASK), 8, None)]))
     engine.close()
 
 
@@ -268,7 +269,9 @@ def test_labels_of_several_tokens_are_read_along_the_likeliest(endpoint: Scripte
 
     engine = endpoint.engine(logprobs=True, prefill=True)
     endpoint.answer = telling
-    [found] = asyncio.run(engine.probe([Question(engine.start(ASK), "{", ("1", "2", "10", "7"))]))
+    [found] = asyncio.run(
+        engine.probe([ProbeRequest(engine.start(ASK), "{", ("1", "2", "10", "7"))])
+    )
     seen = found.seen.logprobs
     assert seen["10"] == pytest.approx(-1.2)
     assert seen["2"] == pytest.approx(-1.5)

@@ -1,4 +1,4 @@
-"""A chain's own cache, many of them side by side for one pass, and the draw of a next token."""
+"""A sequence's own cache, many of them side by side for one pass, and the draw of a next token."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from rrm.engine import Chain, EngineError
+from rrm.engines.base import TokenSequence
+from rrm.errors import EngineError
 
 
 @dataclass
-class LocalChain(Chain):
-    """A chain with its cache: (2 x layers, key-value heads, tokens, head dimension)."""
+class LocalSequence(TokenSequence):
+    """A sequence with its cache: (2 x layers, key-value heads, tokens, head dimension)."""
 
     kv: torch.Tensor | None = None
     logits: torch.Tensor | None = None
@@ -30,18 +31,20 @@ class LocalChain(Chain):
         return self.prompt_ids + self.ids
 
 
-def side_by_side(chains: Sequence[LocalChain], device: torch.device) -> tuple[Any, list[int]]:
+def side_by_side(sequences: Sequence[LocalSequence], device: torch.device) -> tuple[Any, list[int]]:
     """One cache from many, padded on the left; returns it and each row's padding."""
-    length = max(chain.cached for chain in chains)
-    pads = [length - chain.cached for chain in chains]
+    length = max(sequence.cached for sequence in sequences)
+    pads = [length - sequence.cached for sequence in sequences]
     if length == 0:
         return DynamicCache(), pads
-    sample = next(chain.kv for chain in chains if chain.kv is not None)
+    sample = next(sequence.kv for sequence in sequences if sequence.kv is not None)
     both, heads, _, size = sample.shape
-    block = torch.zeros(both, len(chains), heads, length, size, dtype=sample.dtype, device=device)
-    for row, (chain, pad) in enumerate(zip(chains, pads, strict=True)):
-        if chain.kv is not None:
-            block[:, row, :, pad:] = chain.kv
+    block = torch.zeros(
+        both, len(sequences), heads, length, size, dtype=sample.dtype, device=device
+    )
+    for row, (sequence, pad) in enumerate(zip(sequences, pads, strict=True)):
+        if sequence.kv is not None:
+            block[:, row, :, pad:] = sequence.kv
     return DynamicCache([(block[k], block[k + 1]) for k in range(0, both, 2)]), pads
 
 
@@ -53,13 +56,13 @@ def row_of(cache: Any, row: int, start: int, stop: int) -> torch.Tensor:
     return torch.stack(parts)
 
 
-def draw(chain: LocalChain) -> int:
+def draw(sequence: LocalSequence) -> int:
     """Greedy, or by inversion with one uniform number a token: the same in any batch."""
-    logits = chain.logits
+    logits = sequence.logits
     if logits is None:
-        raise EngineError("a chain was decoded before its prompt was read")
-    if chain.generator is None:
+        raise EngineError("a sequence was decoded before its prompt was read")
+    if sequence.generator is None:
         return int(logits.argmax())
-    shares = torch.softmax(logits.double() / chain.sampling.temperature, dim=-1)
-    point = torch.rand((), generator=chain.generator, dtype=torch.float64)
+    shares = torch.softmax(logits.double() / sequence.sampling.temperature, dim=-1)
+    point = torch.rand((), generator=sequence.generator, dtype=torch.float64)
     return min(int(torch.searchsorted(shares.cumsum(0), point)), len(shares) - 1)
