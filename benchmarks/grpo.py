@@ -28,9 +28,9 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from benchmarks.report import finish, interval, machine, parser
 from judges.nano import CALIBRATION, WEIGHTS
 from judges.pairwise import PairwiseJudge
+from judges.styles.registry import open_style
 from rrm.artifact import load_calibration
 from rrm.engines import open_engine
-from rrm.style import open_style
 from serving.rlhf.trl import CloseCallReward
 
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"

@@ -22,6 +22,7 @@ from judges.asked import Asked
 from judges.nano import WEIGHTS, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
+from judges.styles.registry import open_style
 from rrm.engines import open_engine
 from rrm.engines.base import (
     Engine,
@@ -31,7 +32,7 @@ from rrm.engines.base import (
     Sampling,
     TokenSequence,
 )
-from rrm.style import Rendered, open_style
+from rrm.style import Rendered
 from rrm.types import Pair, Unscored, Verdict
 
 STYLES = ("rrm", "rm-r1", "grm")

@@ -23,10 +23,10 @@ from benchmarks.report import finish, interval, machine, parser
 from benchmarks.sglang import sglang_on_cpu
 from judges.asked import Asked
 from judges.pairwise import PairwiseJudge
+from judges.styles.registry import open_style
 from rrm.engines import open_engine
 from rrm.engines.base import Engine, EngineOptions
 from rrm.engines.sglang import SGLangEngine
-from rrm.style import open_style
 from rrm.types import Pair, Side, Unscored, Verdict
 from serving.rows import read_dataset
 from serving.testing.sglang_cpu import ARGS

@@ -117,7 +117,12 @@ def main() -> int:
         data, out = folder / args.data.name, folder / "stopper.json"
         rows = sample(args.data, args.n, args.seed, data)
         dataset = read_dataset(data)
-        lines = [f'model = "{args.model}"', f'style = "{args.style}"', 'dtype = "float32"']
+        lines = [
+            f'model = "{args.model}"',
+            f'style = "{args.style}"',
+            'dtype = "float32"',
+            "temperature = 0.0",
+        ]
         if args.model != "nano":
             lines.append(f"ladder = {list(LADDER)}")
         config = folder / "closecall.toml"

@@ -27,10 +27,10 @@ import httpx2
 
 from benchmarks.report import finish, interval, machine, parser
 from benchmarks.sglang import sglang_on_cpu
-from judges import rrm
 from judges.nano import CALIBRATION, WEIGHTS, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
+from judges.styles.registry import family_style
 from rrm.artifact import load_calibration
 from rrm.engines.sglang import SGLangEngine, TokenCount
 from rrm.parse import Choice
@@ -40,7 +40,7 @@ from serving.testing.sglang_cpu import CONFIG, OPTIONS
 
 CALLERS = 32
 ROUNDS = 2
-STYLE = rrm.STYLE
+STYLE = family_style("rrm")
 LEAST_OF_RAW = 0.85
 LEAST_SPEEDUP = 2.2
 LEAST_OF_ONE_ORDER = 1.25

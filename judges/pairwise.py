@@ -120,14 +120,14 @@ class PairwiseJudge:
         return self.auditor.draws(pair.digest)
 
     def provenance(
-        self, asked: Asked, defanged: tuple[str, ...] = (), share: PairAccount | None = None
+        self, asked: Asked, sanitized: tuple[str, ...] = (), share: PairAccount | None = None
     ) -> Provenance:
         """share: of a budget, whose price of thought then is the one that decides."""
         following = share.stopper if share else self.stopper
         stopper = self.stopper
         notes = []
-        if defanged:
-            notes.append(f"neutralised in the input: {', '.join(map(repr, defanged[:8]))}")
+        if sanitized:
+            notes.append(f"neutralised in the input: {', '.join(map(repr, sanitized[:8]))}")
         source = stopper.source if stopper else "none for this model and prompt"
         if not self.engine.can_probe:
             notes.append(
@@ -311,7 +311,7 @@ class _Judging:
 
     def _builder(self) -> OutcomeBuilder:
         usage = self.run.usage.model_copy(update={"seconds": time.monotonic() - self.began})
-        judge = self.owner.provenance(self.asked, self.run.chains.defanged, self.share)
+        judge = self.owner.provenance(self.asked, self.run.chains.sanitized, self.share)
         if self.audit is not None and self.audit.early is not None:
             said = f"audited: it would have stopped after {self.audit.early[0].tokens} tokens"
             judge = judge.model_copy(update={"notes": (*judge.notes, said)})

@@ -135,8 +135,8 @@ class PointwiseJudge:
 
     def _provenance(self, chain: JudgeChain, asked: Asked) -> Provenance:
         notes: tuple[str, ...] = ()
-        if chain.defanged:
-            notes = (f"neutralised in the input: {', '.join(map(repr, chain.defanged[:8]))}",)
+        if chain.sanitized:
+            notes = (f"neutralised in the input: {', '.join(map(repr, chain.sanitized[:8]))}",)
         return Provenance(
             model=self.engine.card.name,
             style=self.style.name,

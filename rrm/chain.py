@@ -101,7 +101,7 @@ class JudgeChain:
             *before, last = rendered.messages
             last = last.model_copy(update={"content": last.content + whole})
             rendered = replace(rendered, messages=(*before, last), opening="")
-        self.defanged = rendered.defanged
+        self.sanitized = rendered.sanitized
         self.opening = rendered.opening
         which = repr(rendered) if vote == 0 else repr((rendered, vote))
         seed = int.from_bytes(hashlib.sha256(which.encode()).digest()[:7], "big")
@@ -301,5 +301,5 @@ class SwapPair:
         return ab.plus(ba)
 
     @property
-    def defanged(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.by_order["ab"].defanged))
+    def sanitized(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.by_order["ab"].sanitized))

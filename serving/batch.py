@@ -115,7 +115,7 @@ class LocalJudge:
             "prompt_hash": provenance.prompt_hash,
             "stopper": provenance.stopper,
             "ladder": list(self.registry.ladder),
-            "temperature": self.registry.temperature,
+            "temperature": self._judge.temperature,
             "engine": settings.engine,
             "dtype": settings.dtype,
             **asking(self.asked),

@@ -81,7 +81,7 @@ class Tracing:
             "style": self.style.name,
             "prompt_hash": self.style.prompt_hash,
             "ladder": list(registry.ladder),
-            "temperature": registry.temperature,
+            "temperature": registry.temperature(self.style),
             "engine": registry.settings.engine,
             "dtype": registry.settings.dtype,
             **({"labels": "its own"} if self.asked.own else {}),
@@ -105,7 +105,7 @@ class Tracing:
                     row.pair,
                     label,
                     registry.ladder,
-                    registry.temperature,
+                    registry.temperature(self.style),
                     row.group,
                     self.asked.votes,
                 )
@@ -133,7 +133,8 @@ def calibrate(
     registry = Registry(settings)
     try:
         style = registry.style(registry.default)
-        ladder, heat, name = registry.ladder, registry.temperature, registry.engine.card.name
+        ladder, name = registry.ladder, registry.engine.card.name
+        temperature = registry.temperature(style)
         pairs = [row.pair for row in dataset.rows if row.pair is not None]
         tokens = token_prices(asked.price, registry, style, pairs)
         with TraceProgress(console, len(dataset.rows)) as progress:
@@ -153,7 +154,7 @@ def calibrate(
         bond,
         asked.epsilon,
         asked.delta,
-        temperature=heat,
+        temperature=temperature,
         tokens=tokens.model_copy(update={"look": asked.look_tokens}),
     )
     keep(out, before, style, stopper)

@@ -32,10 +32,10 @@ def token_prices(
 
     Raises SettingsError, with what to do.
     """
-    chains = []
+    chains, temperature = [], registry.temperature(style)
     for pair in pairs:
         try:
-            chains.append(SwapPair(registry.engine, style, pair, registry.temperature))
+            chains.append(SwapPair(registry.engine, style, pair, temperature))
         except RefusedText:
             continue
         if len(chains) == WARM + SAMPLE:

@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 
 from judges.asked import LADDER
-from judges.contract import Contract, ContractError, Rewording, read_prompt_file
-from judges.families import styles_of
-from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
-from judges.scores import ScoreStyle
+from judges.styles.label import LabelStyle
+from judges.styles.prompt_file import Rewording, read_prompt_file
+from judges.styles.registry import open_style, style_names, styles_of
+from judges.styles.score import ScoreStyle
+from judges.styles.spec import StyleSpec
+from judges.styles.toml_file import FileError
 from rrm.allocation.meter import Compute
 from rrm.artifact import ArtifactError, calibration_file, load_calibration
 from rrm.audit import Auditor
@@ -23,7 +25,7 @@ from rrm.engines.card import ModelCard
 from rrm.engines.registry import DEFAULT, engine_entry
 from rrm.errors import EngineError, StyleMismatch
 from rrm.stopping import Stopper
-from rrm.style import Style, open_style, style_names
+from rrm.style import Style
 from serving.digest import digest_of, digest_of_sizes
 from serving.settings import NANO, Settings, SettingsError
 
@@ -81,7 +83,7 @@ def check_settings(settings: Settings) -> None:
         )
     card = ModelCard.of(directory)
     name = style_name(settings, card)
-    if own_contract(settings) is None:
+    if own_style(settings) is None:
         check_style(card, name)
     device = device_of(settings)
     if settings.base_url is None and device != "cpu":
@@ -113,14 +115,14 @@ def gpus_of(settings: Settings) -> int:
     return settings.tensor_parallel
 
 
-def own_contract(settings: Settings) -> Contract | Rewording | None:
+def own_style(settings: Settings) -> StyleSpec | Rewording | None:
     """What a TOML prompt file describes. Raises SettingsError."""
     file = settings.prompt_file
     if file is None or file.suffix != ".toml":
         return None
     try:
         return read_prompt_file(file)
-    except ContractError as failure:
+    except FileError as failure:
         raise SettingsError(str(failure)) from None
 
 
@@ -130,14 +132,14 @@ def style_name(settings: Settings, card: ModelCard) -> str:
 
     Raises StyleMismatch where the style asked for is not that of the model's family.
     """
-    contract = own_contract(settings)
-    if contract is not None:
-        if settings.style not in (None, "prompt-file", contract.name):
+    own = own_style(settings)
+    if own is not None:
+        if settings.style not in (None, "prompt-file", own.name):
             raise StyleMismatch(
-                f"{settings.prompt_file} holds the style {contract.name}, not {settings.style}; "
+                f"{settings.prompt_file} holds the style {own.name}, not {settings.style}; "
                 "leave --style away"
             )
-        return contract.name
+        return own.name
     family = styles_of(settings.model)
     if settings.style is None:
         return next(iter((*card.styles, *family)), "rrm")
@@ -192,13 +194,9 @@ class Registry:
         """audits: watch a share of what is judged for drift, as a service does."""
         self.settings, self.audits = settings, audits
         self.engine = open_settings_engine(settings)
-        self.contract = own_contract(settings)
+        self.own = own_style(settings)
         self.default = style_name(settings, self.engine.card)
         """the style of requests that name none"""
-        temperature = settings.temperature
-        if temperature is None:
-            temperature = self.contract.decoding.temperature if self.contract else 0.0
-        self.temperature = temperature
         self.ladder = settings.ladder or self.engine.card.ladder or LADDER
         self._pairwise: dict[str, PairwiseJudge] = {}
         self._fits(self.style(self.default))
@@ -219,7 +217,7 @@ class Registry:
                 asked,
                 stopper,
                 self.ladder,
-                self.temperature,
+                self.temperature(asked),
                 self._auditor(stopper),
             )
         return self._pairwise[name]
@@ -249,12 +247,13 @@ class Registry:
         """The judge of single responses. Raises StyleMismatch."""
         scoring = 1 in self.style(self.default).sizes
         name = style or (self.default if scoring else "grm")
-        return PointwiseJudge(self.engine, self.style(name), self.ladder, self.temperature)
+        asked = self.style(name)
+        return PointwiseJudge(self.engine, asked, self.ladder, self.temperature(asked))
 
     def style(self, name: str) -> Style:
         """Raises StyleMismatch for a style that is unknown or that this model was not made for."""
-        if self.contract is not None and name == self.contract.name:
-            return self.contract.style()
+        if self.own is not None and name == self.own.name:
+            return self.own.style()
         style = check_style(self.engine.card, name)
         if self.settings.prompt_file is None or name != self.default:
             return style
@@ -267,7 +266,7 @@ class Registry:
 
     def names(self) -> tuple[str, ...]:
         """The styles that fit this model."""
-        own = (self.contract.name,) if self.contract else ()
+        own = (self.own.name,) if self.own else ()
         fitting = []
         for name in dict.fromkeys((*own, *(self.engine.card.styles or style_names()))):
             try:
@@ -285,11 +284,27 @@ class Registry:
         if self.engine.control:
             style.check(self.engine.control)
 
+    def temperature(self, style: Style) -> float:
+        """At which chains are decoded: as the settings say, else as `style` was calibrated for this
+        model, else as its authors decode."""
+        if self.settings.temperature is not None:
+            return self.settings.temperature
+        fitted = self._fitted(style)
+        return style.temperature if fitted is None else fitted.temperature
+
     def stopper(self, style: Style) -> Stopper | None:
         """The thresholds for `style`, if there are any that fit.
 
         They belong to the weights, the prompt, the ladder and the decoding they were fitted on.
         """
+        found = self._fitted(style)
+        if found is None:
+            return None
+        decoding = self.ladder, self.temperature(style)
+        return found if (found.ladder, found.temperature) == decoding else None
+
+    def _fitted(self, style: Style) -> Stopper | None:
+        """What was fitted to these weights and this prompt. Raises SettingsError."""
         if not self.local_weights:
             return None
         directory = model_directory(self.settings.model)
@@ -307,6 +322,4 @@ class Registry:
                 "too. Fit it again: closecall calibrate --data LABELLED.jsonl --model "
                 f"{self.settings.model} --style {style.name} --out {file}"
             )
-        if found is None or (found.ladder, found.temperature) != (self.ladder, self.temperature):
-            return None
         return found

@@ -84,7 +84,7 @@ class Settings(BaseSettings):
         None, description="checkpoints: thinking tokens of each chain, ascending"
     )
     temperature: float | None = Field(
-        None, ge=0.0, le=2.0, description="none: as the prompt file says, else 0"
+        None, ge=0.0, le=2.0, description="none: as calibrated, else as the style's authors decode"
     )
     replicas: int = Field(1, ge=1)
     max_replicas: int | None = Field(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from judges.grm import MOST as MOST_RESPONSES
+from judges.styles.score import MOST_RESPONSES
 from rrm.types import Candidates, Effort, Message, Pair, Prompt
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from rrm.style import open_style, style_names
+from judges.styles.registry import open_style, style_names
 from serving.registry import weights_digest
 from tests.golden import kept, nano, scripted
 

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from judges import rm_r1
-from judges.contract import read_contract
-from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
-from judges.scores import ScoreStyle
+from judges.styles.label import LabelStyle
+from judges.styles.registry import open_style, style_names
+from judges.styles.sanitize import Sanitizer
+from judges.styles.score import ScoreStyle
+from judges.styles.spec import read_spec
 from rrm.engines.card import ModelCard
-from rrm.style import Fence, open_style, style_names
 from serving.rlhf.openrlhf import read_sample
+from tests.helpers.styles import RM_R1_INSTRUCT
 
 ROOT = Path(__file__).parent.parent
 SIZES = (10_000, 100_000, 1_000_000)
@@ -84,30 +85,30 @@ def literal_patterns() -> dict[str, tuple[str, str]]:
                 else:
                     built.add(str(file.relative_to(ROOT)))
     assert built == BUILT, "a pattern that is put together needs a case in FUNCTIONS"
-    for file in sorted((ROOT / "judges" / "contracts").glob("*.toml")):
-        contract = read_contract(file)
+    for file in sorted((ROOT / "judges" / "families").glob("*.toml")):
+        contract = read_spec(file)
         part = contract.labels or contract.scores
         assert part is not None
-        found[f"judges/contracts/{file.name}"] = part.pattern, "compile"
+        found[f"judges/families/{file.name}"] = part.pattern, "compile"
     return found
 
 
 BUILT = {
-    "rrm/style.py",
-    "judges/contract.py",
-    "judges/families.py",
-    "judges/labels.py",
+    "judges/styles/label.py",
+    "judges/styles/sanitize.py",
+    "judges/styles/spec.py",
+    "judges/styles/template.py",
     "serving/rlhf/openrlhf.py",
 }
 """files whose patterns are put together; what they match is tried through FUNCTIONS, but for what
-reads our own files (contracts, families)"""
+reads our own files (families)"""
 
 
 def fenced(text: str) -> object:
     styles = [open_style(name) for name in style_names()]
     assert all(isinstance(style, LabelStyle | ScoreStyle) for style in styles)
-    markers = {m for style in styles for m in style.turns.fence.markers}  # type: ignore[attr-defined]
-    return Fence(tuple(sorted(markers))).defang(text, ("<|im_start|>", "</s>", "<think>"))
+    markers = {m for style in styles for m in style.template.sanitizer.markers}  # type: ignore[attr-defined]
+    return Sanitizer(tuple(sorted(markers))).sanitize(text, ("<|im_start|>", "</s>", "<think>"))
 
 
 def sampled(text: str) -> object:
@@ -125,7 +126,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
         f"the parser of {name}": lambda text, name=name: open_style(name).parse(text, 2)  # type: ignore[misc]
         for name in style_names()
     },
-    "sections that are closed": lambda text: rm_r1.INSTRUCT.suffix(text, ended=False),
+    "sections that are closed": lambda text: RM_R1_INSTRUCT.suffix(text, ended=False),
     "a reward's query": sampled,
     "what nano can read": ModelCard.of(WEIGHTS).refuse_unreadable,
 }

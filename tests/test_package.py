@@ -22,7 +22,7 @@ def run(*words: str) -> str:
 def test_the_core_needs_neither_torch_nor_ray() -> None:
     heavy = {"torch", "transformers", "ray", "numpy", "fastapi", "scipy"}
     code = "import sys, rrm, rrm.types, rrm.engines.base, rrm.chain, rrm.calibration, judges"
-    code += ", judges.rrm, judges.rm_r1, judges.grm, judges.pairwise, judges.nano, serving.cli"
+    code += ", judges.styles.registry, judges.pairwise, judges.nano, serving.cli"
     code += ", rrm.decision.driver, rrm.allocation.budget, rrm.artifact, serving.client"
     loaded = set(run("-c", f"{code}\nprint(*sys.modules)").split())
     assert not loaded & heavy
@@ -38,8 +38,8 @@ def test_the_wheel_carries_the_model_and_nothing_strange(tmp_path: Path) -> None
         "judges/nano/weights/closecall.json",
         "judges/nano/weights/calibration.json",
         "judges/nano/README.md",
-        "judges/prompts/rrm.user.txt",
-        "judges/contracts/think-rm.toml",
+        "judges/families/rrm.toml",
+        "judges/families/think-rm.toml",
         "rrm/py.typed",
         "judges/py.typed",
         "serving/py.typed",

@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from judges.nano import WEIGHTS, data
+from judges.styles.registry import open_style
 from rrm.chain import JudgeChain
 from rrm.engines import open_engine
 from rrm.engines.base import Engine
-from rrm.style import Style, open_style
+from rrm.style import Style
 
 WHOLE = 160
 """more tokens than any chain of nano's"""

@@ -12,9 +12,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from judges import grm, rm_r1, rrm
 from judges.nano import WEIGHTS
 from judges.nano.data import QUESTIONS, REPLIES
+from judges.styles.hooks import SCORES, STAND_IN
+from judges.styles.registry import family_style
 from rrm.engines.card import CARD_FILE, Domain, ModelCard
 
 if TYPE_CHECKING:
@@ -47,19 +48,21 @@ CHAT_TEMPLATE = (
 
 
 def pieces() -> tuple[str, ...]:
-    """The constant pieces of the three contracts, in the order of their token ids."""
-    system, user = (turn.content for turn in rrm.STYLE.turns.turns)
+    """The constant pieces of the three styles, in the order of their token ids."""
+    rrm, rm_r1, grm = map(family_style, ("rrm", "rm-r1", "grm"))
+    verdict_openings = [style.suffix("", ended=True) for style in (rrm, rm_r1)]
+    system, user = (turn.content for turn in rrm.template.turns)
     query, first, second, analysis = _between_slots(user)
-    asked, start_a, a_to_b, end_b = _between_slots(rm_r1.STYLE.turns.turns[0].content)
+    asked, start_a, a_to_b, end_b = _between_slots(rm_r1.template.turns[0].content)
     judge_lead, client = _before(asked, "\n\n[Client Question]")
     end_a, start_b = _before(a_to_b, "\n\n[The Start of")
-    scoring, scored, _ = _between_slots(grm.STYLE.turns.turns[0].content)
+    scoring, scored, _ = _between_slots(grm.template.turns[0].content)
     score_lead, context = _before(scoring, "\n\n#### Conversation Context")
-    begin_response, _, end_response, _ = re.split(r"\]?\n?\{\w+\}\n?", grm.STYLE.turns.response)
+    begin_response, _, end_response, _ = re.split(r"\]?\n?\{\w+\}\n?", grm.template.response)
     return (
         *ROLES,
-        rrm.STYLE.opening,
-        rrm.STYLE.stop,
+        rrm.opening,
+        rrm.stop,
         system,
         judge_lead,
         score_lead,
@@ -67,20 +70,20 @@ def pieces() -> tuple[str, ...]:
         first,
         second,
         analysis,
-        rrm.STYLE.verdict_opening,
+        verdict_openings[0],
         client,
         start_a,
         end_a,
         start_b,
         end_b,
-        rm_r1.STYLE.verdict_opening,
+        verdict_openings[1],
         "]]</answer>",
         context,
         scored,
         begin_response,
         end_response,
-        grm.STAND_IN,
-        grm.SCORES,
+        STAND_IN,
+        SCORES,
     )
 
 

@@ -19,9 +19,10 @@ import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from judges.grm import STAND_IN
 from judges.nano import data, tokenizer
-from rrm.style import Style, open_style
+from judges.styles.hooks import STAND_IN
+from judges.styles.registry import open_style
+from rrm.style import Style
 
 ROWS = 32
 FIRST_PHASE = 0.7

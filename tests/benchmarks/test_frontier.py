@@ -29,7 +29,6 @@ from benchmarks.frontier import (
     read_sets,
     split,
 )
-from judges import rrm
 from judges.nano.pairs import write_pairs
 from rrm.baselines import PUBLISHED, VOTING
 from rrm.calibration.arrays import TOKENS_ALONE
@@ -37,6 +36,7 @@ from rrm.calibration.lines import LINES, ONE_WHOLE
 from rrm.engines.base import Engine
 from rrm.trace import TracedChain, trace
 from serving.rows import read_dataset
+from tests.helpers.styles import RRM
 from tests.helpers.traces import LADDER, arrays, simulated
 
 
@@ -119,7 +119,7 @@ def test_the_kept_traces_are_nanos_own(
     kept = read(TRACES, name, "held", "rrm", 3)
     for row, old in zip(read_dataset(tmp_path / "pairs.jsonl").rows, kept, strict=True):
         assert row.pair is not None
-        made = trace(nano, rrm.STYLE, row.pair, old.label, nano.card.ladder, group=row.group)
+        made = trace(nano, RRM, row.pair, old.label, nano.card.ladder, group=row.group)
         new = asyncio.run(made)
         assert (new.label, new.lead, new.group) == (row.label, old.lead, old.group)
         for one, other in zip(new.votes[0], old.votes[0], strict=True):

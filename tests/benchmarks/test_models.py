@@ -9,15 +9,15 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from judges import rrm
 from judges.asked import Asked
-from judges.contracts import PROMETHEUS, THINK_RM_SCALE
 from judges.pairwise import PairwiseJudge
+from judges.styles.registry import family_style
 from rrm.engines import open_engine
 from rrm.engines.base import Engine, EngineOptions, ExtendRequest, ProbeRequest
 from rrm.engines.labels import plan_labels
 from rrm.engines.transformers import TransformersEngine
 from rrm.types import Pair, Verdict
+from tests.helpers.styles import RRM
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -44,26 +44,34 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersEn
 
 def test_its_own_chat_template_is_used_and_its_tokens_are_control(smollm2: Engine) -> None:
     assert isinstance(smollm2, TransformersEngine)
-    rendered = rrm.STYLE.render("p", PAIR.responses, smollm2.control)
+    rendered = RRM.render("p", PAIR.responses, smollm2.control)
     text = smollm2.tokenizer.decode(smollm2.start(rendered).prompt_ids)
     assert text.startswith("<|im_start|>system\n")
     assert text.endswith("<|im_start|>assistant\n<think>\n")
-    assert set(rendered.defanged) == {"\\boxed{", "<|im_end|>"}
+    assert set(rendered.sanitized) == {"\\boxed{", "<|im_end|>"}
     assert text.count("<|im_end|>") == 2
 
 
-@pytest.mark.parametrize("style", [PROMETHEUS, THINK_RM_SCALE], ids=lambda style: style.name)
+@pytest.mark.parametrize(
+    "style",
+    [family_style("prometheus"), family_style("think-rm-scale")],
+    ids=lambda style: style.name,
+)
 def test_labels_of_a_real_tokenizer_are_probed_exactly(smollm2: Engine, style: object) -> None:
     """Labels that merge with what stands before them, and labels of two tokens."""
     assert isinstance(smollm2, TransformersEngine)
-    assert style in (PROMETHEUS, THINK_RM_SCALE)
-    one = PROMETHEUS if style == PROMETHEUS else THINK_RM_SCALE
+    assert style in (family_style("prometheus"), family_style("think-rm-scale"))
+    one = (
+        family_style("prometheus")
+        if style == family_style("prometheus")
+        else family_style("think-rm-scale")
+    )
     encode = smollm2.tokenizer.encode
     chain = smollm2.start(one.render("Why?", ("a", "b"), smollm2.control))
     asyncio.run(smollm2.extend([ExtendRequest(chain, 3, one.stop)]))
     suffix = one.suffix(chain.text, ended=False)
     plan = plan_labels(encode, suffix, one.labels)
-    assert max(map(len, plan.paths.values())) == (1 if one == PROMETHEUS else 2)
+    assert max(map(len, plan.paths.values())) == (1 if one == family_style("prometheus") else 2)
     [answer] = asyncio.run(smollm2.probe([ProbeRequest(chain, suffix, one.labels)]))
     for label in one.labels:
         ids = encode(suffix + label)
@@ -77,7 +85,7 @@ def test_labels_of_a_real_tokenizer_are_probed_exactly(smollm2: Engine, style: o
 
 
 def test_a_pair_is_judged_whole(smollm2: Engine) -> None:
-    judge = PairwiseJudge(smollm2, rrm.STYLE, ladder=(8, 16))
+    judge = PairwiseJudge(smollm2, RRM, ladder=(8, 16))
     found = asyncio.run(judge.judge(PAIR, Asked("full", trace=True)))
     assert isinstance(found, Verdict)
     assert [point.thinking_tokens for point in found.path] == [0, 16, 32]

@@ -17,6 +17,7 @@ from judges.asked import Asked
 from judges.nano import CALIBRATION, WEIGHTS, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
+from judges.styles.registry import open_style
 from rrm.allocation.budget import Budget
 from rrm.allocation.meter import Compute
 from rrm.artifact import Artifact
@@ -25,7 +26,6 @@ from rrm.cost import CostModel
 from rrm.engines import open_engine
 from rrm.engines.base import Engine, EngineOptions
 from rrm.stopping import Stopper
-from rrm.style import open_style
 from rrm.thresholds import Rule
 from rrm.types import Unscored, Verdict
 

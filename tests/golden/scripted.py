@@ -11,7 +11,6 @@ import random
 from collections.abc import Mapping
 from typing import get_args
 
-from judges import rrm
 from judges.asked import Asked
 from judges.pairwise import PairwiseJudge
 from rrm.allocation.budget import Budget
@@ -24,6 +23,7 @@ from rrm.stopping import Curve, Stage, Stopper
 from rrm.thresholds import Policy, Rule
 from rrm.types import Effort, Pair, Unscored, Verdict
 from tests.helpers.policies import any_policy
+from tests.helpers.styles import RRM
 
 N, N_PRICED = 2000, 1000
 LADDER = (8, 16, 32, 64)
@@ -161,5 +161,5 @@ def _judge(
     if budget is not None:
         asked = Asked(return_chain=asked.return_chain)
     pair = PAIR if rng.random() < 0.5 else MIRROR
-    judge = PairwiseJudge(engine, rrm.STYLE, stopper, LADDER, auditor=auditor)
+    judge = PairwiseJudge(engine, RRM, stopper, LADDER, auditor=auditor)
     return asyncio.run(judge.judge(pair, asked, budget=budget))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 
-from judges import rrm
 from judges.nano import data
 from rrm.engines.base import Engine, ExtendRequest, Sampling, TokenSequence
 from rrm.style import Style
+from tests.helpers.styles import RRM
 
 
 def chains(
-    engine: Engine, n: int, style: Style = rrm.STYLE, heat: float = 0.0, seed: int = 1
+    engine: Engine, n: int, style: Style = RRM, heat: float = 0.0, seed: int = 1
 ) -> list[TokenSequence]:
     rng = random.Random(seed)
     made = []

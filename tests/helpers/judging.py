@@ -7,12 +7,11 @@ import math
 import random
 from collections.abc import Mapping
 
-from judges import rrm
 from judges.asked import Asked
-from judges.labels import LabelStyle
 from judges.nano import CALIBRATION, data
 from judges.pairwise import PairwiseJudge
-from judges.scores import ScoreStyle
+from judges.styles.label import LabelStyle
+from judges.styles.score import ScoreStyle
 from rrm.artifact import load_calibration
 from rrm.audit import Auditor, Expected
 from rrm.engines.base import Engine, TokenSequence
@@ -20,6 +19,7 @@ from rrm.engines.scripted import ProbeScript, ScriptedEngine
 from rrm.stopping import Curve, Stage, Stopper
 from rrm.thresholds import Policy, Rule
 from rrm.types import Pair, Unscored, Verdict
+from tests.helpers.styles import RRM
 
 PAIR = Pair(prompt="Which?", response_a="good", response_b="bad")
 
@@ -70,7 +70,7 @@ def scripted(
     probe: object, texts: list[str], stopper: Stopper | None = None, **more: object
 ) -> PairwiseJudge:
     engine = ScriptedEngine(texts, probe, **more)  # type: ignore[arg-type]
-    return PairwiseJudge(engine, rrm.STYLE, stopper, ladder=(8, 16, 32, 64))
+    return PairwiseJudge(engine, RRM, stopper, ladder=(8, 16, 32, 64))
 
 
 def judged(judge: PairwiseJudge, pair: Pair = PAIR, asked: Asked = Asked()) -> Verdict | Unscored:
@@ -104,7 +104,7 @@ def examples(n: int, seed: int = 11) -> list[data.Example]:
     return [data.draw(rng) for _ in range(n)]
 
 
-def nano_judge(nano: Engine, style: LabelStyle | ScoreStyle = rrm.STYLE) -> PairwiseJudge:
+def nano_judge(nano: Engine, style: LabelStyle | ScoreStyle = RRM) -> PairwiseJudge:
     """The bundled judge with its thresholds."""
     stopper = load_calibration(CALIBRATION, style.name, style.prompt_hash)
     return PairwiseJudge(nano, style, stopper, nano.card.ladder)

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judges import rrm
 from judges.asked import Asked
 from judges.pairwise import PairwiseJudge
 from rrm.allocation.budget import Budget
@@ -23,6 +22,7 @@ from rrm.thresholds import Rule
 from rrm.types import Pair, StopReason, Unscored, Verdict
 from tests.helpers.judging import LONG, PAIR, at, judged, scripted, text_of, unreadable, verdict
 from tests.helpers.policies import any_policy, buying
+from tests.helpers.styles import RRM
 
 LADDER = (8, 16, 32, 64)
 SHORT = "x" * 12 + "</think>"
@@ -109,7 +109,7 @@ def test_a_policy_that_reads_no_prompt_asks_for_one_chain_and_one_probe() -> Non
     assert [point.at for point in found.path] == ["lead"]
     engine = judge.engine
     assert isinstance(engine, ScriptedEngine)
-    assert found.usage.probe_tokens == len(rrm.STYLE.suffix("", ended=True))
+    assert found.usage.probe_tokens == len(RRM.suffix("", ended=True))
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2, 15, 16, 17, 40, 64, 1000])

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from judges import grm, rm_r1, rrm
-from judges.labels import LabelStyle
 from judges.nano import WEIGHTS, data, evaluate, tokenizer, train
-from judges.scores import ScoreStyle
+from judges.styles.label import LabelStyle
+from judges.styles.registry import open_style
+from judges.styles.score import ScoreStyle
 from rrm.engines.base import Engine
 from rrm.engines.card import ModelCard
 from rrm.errors import UnreadableText
-from rrm.style import open_style
+from tests.helpers.styles import GRM, RM_R1, RRM
 
 
 @given(st.integers(0, 10**9), st.integers(1, 4))
@@ -49,7 +49,7 @@ def test_the_saved_files_are_what_the_code_writes(tmp_path: Path) -> None:
         assert (tmp_path / name).read_text() == (WEIGHTS / name).read_text()
 
 
-@pytest.mark.parametrize("style", [rrm.STYLE, rm_r1.STYLE, grm.STYLE], ids=lambda s: s.name)
+@pytest.mark.parametrize("style", [RRM, RM_R1, GRM], ids=lambda s: s.name)
 def test_the_stock_loader_gives_the_ids_that_training_used(
     style: LabelStyle | ScoreStyle,
 ) -> None:

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judges import grm, rm_r1, rrm
 from judges.asked import Asked
-from judges.labels import LabelStyle
 from judges.nano import CALIBRATION, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
-from judges.scores import ScoreStyle
+from judges.styles.label import LabelStyle
+from judges.styles.score import ScoreStyle
 from rrm.allocation.budget import Budget
 from rrm.artifact import load_calibration
 from rrm.audit import Auditor, Expected
@@ -46,6 +45,7 @@ from tests.helpers.judging import (
     verdict,
     voting,
 )
+from tests.helpers.styles import GRM, RM_R1, RRM
 
 SWAP_TOLERANCE = 1e-3
 """log-odds; a pair and its mirror are computed in different batches"""
@@ -88,10 +88,10 @@ def test_nobody_leads_beside_an_order_that_says_nothing_without_thought() -> Non
 
 def test_no_order_is_probed_again_that_has_not_grown() -> None:
     found = verdict(scripted(prefers_good(0.1), [LONG], at(99.0)))
-    each = len(rrm.STYLE.suffix("", ended=False))
-    ended = len(rrm.STYLE.suffix(LONG, ended=True))
+    each = len(RRM.suffix("", ended=False))
+    ended = len(RRM.suffix(LONG, ended=True))
     # Forced: both at the start, the leading one at 8, 16 and 32. Closed: each once.
-    labels = len(rrm.STYLE.labels[0])
+    labels = len(RRM.labels[0])
     assert found.usage.probe_tokens == pytest.approx(5 * each + 2 * ended, abs=7 * labels)
 
 
@@ -269,7 +269,7 @@ def test_a_long_question_is_prepared_beside_the_event_loop() -> None:
             threads.append(threading.current_thread().name)
             return super().start(rendered, sampling)
 
-    judge = PairwiseJudge(Telling([LONG], prefers_good(0.1)), rrm.STYLE, ladder=(8,))
+    judge = PairwiseJudge(Telling([LONG], prefers_good(0.1)), RRM, ladder=(8,))
     verdict(judge)
     assert set(threads) == {threading.current_thread().name}
     threads.clear()
@@ -404,7 +404,7 @@ def test_a_trace_reads_every_checkpoint_and_changes_nothing_else() -> None:
 
 def test_a_chain_that_closes_at_its_length_is_read_anew() -> None:
     engine = ScriptedEngine([LONG])
-    chain = JudgeChain(engine, rrm.STYLE, "Which?", PAIR.responses, heat=0.0)
+    chain = JudgeChain(engine, RRM, "Which?", PAIR.responses, heat=0.0)
     asyncio.run(engine.extend([chain.growth(8)]))
     asyncio.run(chain.read())
     paid = chain.probe_tokens
@@ -520,7 +520,7 @@ def nano_judge(nano: Engine, style: LabelStyle | ScoreStyle) -> PairwiseJudge:
     return PairwiseJudge(nano, style, stopper, nano.card.ladder)
 
 
-STYLES = [rrm.STYLE, rm_r1.STYLE, grm.STYLE]
+STYLES = [RRM, RM_R1, GRM]
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
@@ -548,7 +548,7 @@ def test_nano_judges_right_and_mirrors(nano: Engine, style: LabelStyle | ScoreSt
 
 
 def test_nano_thinks_longer_on_close_pairs(nano: Engine) -> None:
-    judge = nano_judge(nano, rrm.STYLE)
+    judge = nano_judge(nano, RRM)
     close = [e for e in examples(400) if e.gap <= 3][:20]
     far = [e for e in examples(400) if e.gap > 100][:20]
 
@@ -560,7 +560,7 @@ def test_nano_thinks_longer_on_close_pairs(nano: Engine) -> None:
 
 
 def test_judging_many_at_once_gives_what_one_by_one_gives(nano: Engine) -> None:
-    judge = nano_judge(nano, rm_r1.STYLE)
+    judge = nano_judge(nano, RM_R1)
     pairs = [pair_of(example) for example in examples(12, seed=3)]
 
     async def together() -> list[Verdict | Unscored]:
@@ -576,7 +576,7 @@ def test_judging_many_at_once_gives_what_one_by_one_gives(nano: Engine) -> None:
 
 def test_text_outside_the_card_is_refused_before_any_token(nano: Engine) -> None:
     with pytest.raises(UnreadableText, match="'sky'"):
-        judged(nano_judge(nano, rrm.STYLE), Pair(prompt="sky", response_a="1", response_b="2"))
+        judged(nano_judge(nano, RRM), Pair(prompt="sky", response_a="1", response_b="2"))
     card = ModelCard(name="narrow", reads=nano.card.reads)
     with pytest.raises(UnreadableText, match="narrow"):
         judged(scripted(always_first, [LONG], card=card))

@@ -5,7 +5,6 @@ import random
 
 import pytest
 
-from judges import grm, rrm
 from judges.asked import Asked
 from judges.nano import data
 from judges.pointwise import PointwiseJudge
@@ -13,6 +12,7 @@ from rrm.engines.base import Engine
 from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import EngineError, StyleMismatch
 from rrm.types import Candidates, Score, StopReason, Unscored
+from tests.helpers.styles import GRM, RRM
 
 
 def asked(judge: PointwiseJudge, n: int, effort: Asked = Asked("full")) -> Score | Unscored:
@@ -22,11 +22,11 @@ def asked(judge: PointwiseJudge, n: int, effort: Asked = Asked("full")) -> Score
 
 def test_a_pairwise_style_cannot_score() -> None:
     with pytest.raises(StyleMismatch, match="use style grm"):
-        PointwiseJudge(ScriptedEngine(), rrm.STYLE)
+        PointwiseJudge(ScriptedEngine(), RRM)
 
 
 def test_even_labels_give_the_middle_score() -> None:
-    found = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{"]), grm.STYLE), 2)
+    found = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{"]), GRM), 2)
     assert isinstance(found, Score)
     assert found.scores == pytest.approx((5.5, 5.5))
     assert found.reason is StopReason.ENDED
@@ -34,30 +34,30 @@ def test_even_labels_give_the_middle_score() -> None:
 
 def test_too_many_responses_are_refused() -> None:
     with pytest.raises(StyleMismatch, match="16"):
-        asked(PointwiseJudge(ScriptedEngine(), grm.STYLE), 17)
+        asked(PointwiseJudge(ScriptedEngine(), GRM), 17)
 
 
 def test_a_failed_engine_is_never_a_score() -> None:
     engine = ScriptedEngine(fault=EngineError("gone"))
-    found = asked(PointwiseJudge(engine, grm.STYLE), 1)
+    found = asked(PointwiseJudge(engine, GRM), 1)
     assert isinstance(found, Unscored)
     assert found.reason == "engine_error"
 
 
 def test_nothing_readable_is_unscored_and_written_scores_are_read() -> None:
     def unreadable(*_: object) -> dict[str, float]:
-        return dict.fromkeys(grm.LABELS, -9.0)
+        return dict.fromkeys(GRM.labels, -9.0)
 
-    good = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{3, 9}"], unreadable), grm.STYLE), 2)
+    good = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{3, 9}"], unreadable), GRM), 2)
     assert isinstance(good, Score)
     assert (good.scores, good.reason) == ((3.0, 9.0), StopReason.PARSED)
-    bad = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{3}"], unreadable), grm.STYLE), 2)
+    bad = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{3}"], unreadable), GRM), 2)
     assert isinstance(bad, Unscored)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_nano_scores_by_the_distance_from_the_truth(nano: Engine, n: int) -> None:
-    judge = PointwiseJudge(nano, grm.STYLE, nano.card.ladder)
+    judge = PointwiseJudge(nano, GRM, nano.card.ladder)
     rng = random.Random(n)
     examples = [data.draw(rng, n) for _ in range(12)]
 

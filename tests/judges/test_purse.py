@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from judges import rrm
 from judges.asked import Asked
 from judges.nano import WEIGHTS
 from judges.pairwise import PairwiseJudge
@@ -24,6 +23,7 @@ from rrm.thresholds import AT_ONCE
 from rrm.trace import trace
 from rrm.types import Pair, StopReason, Unscored, Verdict
 from tests.helpers.judging import LONG, at, judged, prefers_good, scripted, text_of
+from tests.helpers.styles import RRM
 from tests.helpers.traces import BOND
 
 LADDER = (8, 16, 32, 64)
@@ -61,7 +61,7 @@ def texts(seed: int) -> list[str]:
 
 
 def judge_of(seed: int, stopper: Stopper | None) -> PairwiseJudge:
-    return PairwiseJudge(ScriptedEngine(texts(seed), lean), rrm.STYLE, stopper, ladder=LADDER)
+    return PairwiseJudge(ScriptedEngine(texts(seed), lean), RRM, stopper, ladder=LADDER)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def stopper() -> Stopper:
     engine = ScriptedEngine(texts(1), lean)
 
     async def traced() -> Stopper:
-        made = [await trace(engine, rrm.STYLE, pair, "a", LADDER) for pair in pairs(1, 1200)]
+        made = [await trace(engine, RRM, pair, "a", LADDER) for pair in pairs(1, 1200)]
         return calibrated(made, LADDER, "scripted", BOND, epsilon=0.05, tokens=TOKENS_ALONE)
 
     return asyncio.run(traced())

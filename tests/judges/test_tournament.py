@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from judges import rrm
 from judges.asked import Asked
 from judges.nano import CALIBRATION
 from judges.pairwise import PairwiseJudge
@@ -19,6 +18,7 @@ from rrm.artifact import load_calibration
 from rrm.engines.base import Engine
 from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import EngineError
+from tests.helpers.styles import RRM
 
 
 @given(st.integers(2, 40))
@@ -53,8 +53,8 @@ def test_strengths_are_the_maximum_of_the_likelihood(probabilities: list[float])
 
 
 def nano_judge(nano: Engine) -> PairwiseJudge:
-    stopper = load_calibration(CALIBRATION, "rrm", rrm.STYLE.prompt_hash)
-    return PairwiseJudge(nano, rrm.STYLE, stopper, nano.card.ladder)
+    stopper = load_calibration(CALIBRATION, "rrm", RRM.prompt_hash)
+    return PairwiseJudge(nano, RRM, stopper, nano.card.ladder)
 
 
 def test_nano_ranks_a_group_by_closeness_to_the_truth(nano: Engine) -> None:
@@ -87,7 +87,7 @@ def test_what_cannot_be_judged_is_none_and_the_others_are_ranked(nano: Engine) -
 
 
 def test_a_group_of_one_text_needs_no_judge_and_a_broken_judge_ranks_nothing() -> None:
-    broken = PairwiseJudge(ScriptedEngine(fault=EngineError("gone")), rrm.STYLE)
+    broken = PairwiseJudge(ScriptedEngine(fault=EngineError("gone")), RRM)
     assert asyncio.run(rank(broken, "?", ["x", "x"])).strengths == (0.0, 0.0)
     ranking = asyncio.run(rank(broken, "?", ["x", "y", "z"]))
     assert ranking.strengths == (None, None, None)

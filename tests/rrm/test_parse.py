@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judges import grm, rm_r1, rrm
 from rrm.parse import BOXED, Choice, Scores, Unread, after_thought, last_scores
+from tests.helpers.styles import GRM, RM_R1, RM_R1_INSTRUCT, RRM
 
-STYLES = (rrm.STYLE, rm_r1.STYLE, rm_r1.INSTRUCT, grm.STYLE)
+STYLES = (RRM, RM_R1, RM_R1_INSTRUCT, GRM)
 FRAGMENTS = st.sampled_from(
     [
         "<think>", "</think>", "\\boxed{", "Assistant 1", "Assistant 2", "}", "<answer>[[", "A",
@@ -33,11 +33,11 @@ def test_parsing_never_raises_and_stays_on_the_menu(text: str) -> None:
 
 
 def rrm_reads(text: str) -> object:
-    return rrm.STYLE.parse("<think>\n" + text, 2)
+    return RRM.parse("<think>\n" + text, 2)
 
 
 def r1_reads(text: str) -> object:
-    return rm_r1.STYLE.parse("<think>\n" + text, 2)
+    return RM_R1.parse("<think>\n" + text, 2)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_tie_is_off_the_menu_of_rm_r1() -> None:
     ],
 )
 def test_the_last_list_of_the_right_length_wins(text: str, values: tuple[int, ...]) -> None:
-    assert grm.STYLE.parse(text, 2) == Scores(values)
+    assert GRM.parse(text, 2) == Scores(values)
 
 
 def test_scores_out_of_range_are_off_the_menu() -> None:

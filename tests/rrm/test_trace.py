@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from judges import rrm
 from judges.asked import Asked
 from judges.nano import data
 from judges.nano.pairs import pair_of
@@ -18,6 +17,7 @@ from rrm.thresholds import Policy, Rule
 from rrm.trace import Trace, TracedChain, trace
 from rrm.types import Pair, Verdict
 from tests.helpers.judging import examples
+from tests.helpers.styles import RRM
 
 LADDER = (8, 16, 32)
 PAIR = Pair(prompt="Which?", response_a="good", response_b="bad")
@@ -31,7 +31,7 @@ def leaning(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Mappi
 
 def traced(texts: list[str], pair: Pair = PAIR) -> Trace:
     engine = ScriptedEngine(texts, leaning)
-    return asyncio.run(trace(engine, rrm.STYLE, pair, "a", LADDER, group="g"))
+    return asyncio.run(trace(engine, RRM, pair, "a", LADDER, group="g"))
 
 
 def test_every_checkpoint_is_read_and_the_end() -> None:
@@ -55,14 +55,14 @@ def test_a_chain_that_does_not_end_is_cut_at_the_last_checkpoint() -> None:
 
 def test_without_a_label_the_whole_chains_give_one() -> None:
     engine = ScriptedEngine(["x" * 10 + "</think>"], leaning)
-    found = asyncio.run(trace(engine, rrm.STYLE, PAIR, None, LADDER))
+    found = asyncio.run(trace(engine, RRM, PAIR, None, LADDER))
     assert found.own
     assert found.right(found.route(LADDER)[-1].margin) or found.route(LADDER)[-1].margin == 0
 
 
 def test_votes_are_whole_chains_of_their_own() -> None:
     engine = ScriptedEngine(["x" * 10 + "</think>", "x" * 4 + "</think>"], leaning)
-    found = asyncio.run(trace(engine, rrm.STYLE, PAIR, "a", LADDER, votes=3))
+    found = asyncio.run(trace(engine, RRM, PAIR, "a", LADDER, votes=3))
     assert len(found.votes) == 3
     assert [chain.tokens for chain in found.votes[1]] == [(0, 8, 16, 18), (0, 8, 12)]
     point = found.route(LADDER)[-1]
@@ -73,9 +73,7 @@ def test_votes_are_whole_chains_of_their_own() -> None:
 
 def test_the_chains_of_a_vote_differ(nano: Engine) -> None:
     [example] = examples(1, seed=8)
-    made = trace(
-        nano, rrm.STYLE, pair_of(example), "a", nano.card.ladder, votes=4, vote_temperature=2.0
-    )
+    made = trace(nano, RRM, pair_of(example), "a", nano.card.ladder, votes=4, vote_temperature=2.0)
     found = asyncio.run(made)
     margins = {chain.margins[-1] for pair in found.votes[1:] for chain in pair}
     assert len(margins) > 2
@@ -134,16 +132,16 @@ def test_replaying_a_trace_is_judging_again(nano: Engine) -> None:
 
     async def one(example: data.Example) -> None:
         pair = pair_of(example)
-        found = await trace(nano, rrm.STYLE, pair, "a", ladder)
+        found = await trace(nano, RRM, pair, "a", ladder)
         for point in found.route(ladder):
             if not isinstance(point.at, int):
                 continue
-            judge = PairwiseJudge(nano, rrm.STYLE, stopping_at(point.at), ladder)
+            judge = PairwiseJudge(nano, RRM, stopping_at(point.at), ladder)
             verdict = await judge.judge(pair)
             assert isinstance(verdict, Verdict)
             assert verdict.usage.thinking_tokens == point.tokens
             assert verdict.margin == pytest.approx(point.margin, abs=1e-3)
-        whole = await PairwiseJudge(nano, rrm.STYLE, None, ladder).judge(pair, Asked("full"))
+        whole = await PairwiseJudge(nano, RRM, None, ladder).judge(pair, Asked("full"))
         assert isinstance(whole, Verdict)
         last = found.route(ladder)[-1]
         assert whole.usage.thinking_tokens == last.tokens == found.whole_tokens

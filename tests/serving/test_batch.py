@@ -12,7 +12,6 @@ import pytest
 from judges.asked import Asked
 from judges.nano.pairs import write_pairs
 from judges.pairwise import PairwiseJudge
-from judges.rrm import STYLE
 from rrm.allocation.budget import Budget
 from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import EngineError, UnreadableText
@@ -26,13 +25,14 @@ from serving.rows import read_dataset
 from serving.settings import SettingsError
 from serving.testing.kills import killed
 from tests.helpers.commands import closecall
+from tests.helpers.styles import RRM
 
 
 class Scripted:
     """A judge whose answers depend on the row alone, and take a random while."""
 
     def __init__(self, identity: str = "one", fail_after: int | None = None) -> None:
-        self.inner = PairwiseJudge(ScriptedEngine(["I see.</think>"]), STYLE)
+        self.inner = PairwiseJudge(ScriptedEngine(["I see.</think>"]), RRM)
         self.identity, self.fail_after = identity, fail_after
         self.asked: list[str] = []
         self.running = self.most = 0
@@ -256,7 +256,7 @@ def test_two_runs_cannot_write_one_file(tmp_path: Path) -> None:
 def test_shares_leave_the_unscored_out(tmp_path: Path) -> None:
     source, tally = rows(tmp_path / "in.jsonl"), Tally()
     broken = Scripted()
-    broken.inner = PairwiseJudge(ScriptedEngine(fault=EngineError("gone")), STYLE)
+    broken.inner = PairwiseJudge(ScriptedEngine(fault=EngineError("gone")), RRM)
     run = Run(read_dataset(source), tmp_path / "out", Judging(broken), told=tally.add)
     asyncio.run(run.go())
     figures = tally.summary()

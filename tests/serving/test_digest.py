@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from judges.nano import WEIGHTS
-from judges.rrm import STYLE
 from rrm.artifact import CALIBRATION_FILE, STOPPER_FILE, Artifact
 from serving import digest
 from serving.digest import digest_of, digest_of_sizes
 from serving.registry import Registry
 from serving.settings import Settings, SettingsError
+from tests.helpers.styles import RRM
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_thresholds_bound_by_sizes_are_refused_with_what_to_do(
     file.write_text(old.model_dump_json())
     registry = Registry(Settings(model=str(folder)))
     with pytest.raises(SettingsError, match="closecall calibrate --data"):
-        registry.stopper(STYLE)
+        registry.stopper(RRM)
     file.write_text(kept.model_dump_json())
-    assert registry.stopper(STYLE) is not None
+    assert registry.stopper(RRM) is not None
     registry.close()

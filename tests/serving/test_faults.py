@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from judges import grm, rrm
 from judges.asked import Asked
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
@@ -17,6 +16,7 @@ from rrm.engines import open_engine
 from rrm.types import Candidates, Effort, Pair, Unscored
 from serving.process import ServiceProcess
 from serving.testing.load import SAME, callers, drain, replicas, scripted
+from tests.helpers.styles import GRM, RRM
 
 EFFORTS: tuple[Effort, ...] = ("none", "adaptive", "full")
 PAIR = Pair(prompt="?", response_a="x", response_b="y")
@@ -33,7 +33,7 @@ PAIR = Pair(prompt="?", response_a="x", response_b="y")
 )
 def test_a_failing_engine_is_never_a_score(fault: str, reasons: set[str], effort: Effort) -> None:
     engine = open_engine(f"faulty:{fault}")
-    pairwise, pointwise = PairwiseJudge(engine, rrm.STYLE), PointwiseJudge(engine, grm.STYLE)
+    pairwise, pointwise = PairwiseJudge(engine, RRM), PointwiseJudge(engine, GRM)
     candidates = Candidates(prompt="?", responses=("x", "y"))
     for found in (
         asyncio.run(pairwise.judge(PAIR, Asked(effort))),
@@ -45,7 +45,7 @@ def test_a_failing_engine_is_never_a_score(fault: str, reasons: set[str], effort
 
 
 def test_a_flaky_engine_costs_only_the_calls_it_fails() -> None:
-    judge = PairwiseJudge(open_engine("faulty:flaky"), rrm.STYLE)
+    judge = PairwiseJudge(open_engine("faulty:flaky"), RRM)
 
     async def many() -> set[str]:
         found = await asyncio.gather(*(judge.judge(PAIR) for _ in range(200)))

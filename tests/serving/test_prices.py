@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from judges import rrm
 from judges.nano import data
 from judges.nano.pairs import pair_of
 from rrm.chain import SwapPair
@@ -15,6 +14,7 @@ from rrm.types import Pair
 from serving.prices import _sample, token_prices
 from serving.registry import Registry
 from serving.settings import SettingsError, load_settings
+from tests.helpers.styles import RRM
 
 PAIRS = [pair_of(data.draw(random.Random(seed))) for seed in range(12)]
 
@@ -27,19 +27,19 @@ def registry() -> Iterator[Registry]:
 
 
 def test_operations_are_counted_from_the_config(registry: Registry) -> None:
-    found = token_prices("flops", registry, rrm.STYLE, PAIRS)
+    found = token_prices("flops", registry, RRM, PAIRS)
     assert 0.9 < found.read < 1 == found.generated  # a prompt attends to less
     assert (found.cached, found.known, found.shared) == (0, 0, 0)
     assert found.suffix == 2
 
 
 def test_generated_tokens_alone(registry: Registry) -> None:
-    found = token_prices("tokens", registry, rrm.STYLE, PAIRS)
+    found = token_prices("tokens", registry, RRM, PAIRS)
     assert (found.read, found.cached, found.generated) == (0, 0, 1)
 
 
 def test_seconds_are_measured_on_the_engine(registry: Registry) -> None:
-    found = token_prices("seconds", registry, rrm.STYLE, PAIRS)
+    found = token_prices("seconds", registry, RRM, PAIRS)
     assert found.kind == "seconds"
     assert 0 < found.read < 1 == found.generated  # a pass reads many tokens, and generates one
     assert found.cached >= 0
@@ -48,7 +48,7 @@ def test_seconds_are_measured_on_the_engine(registry: Registry) -> None:
 def test_without_a_readable_pair_it_says_so(registry: Registry) -> None:
     other = Pair(prompt="Why?", response_a="1", response_b="2")
     with pytest.raises(SettingsError, match="no row has a pair that this judge can read"):
-        token_prices("flops", registry, rrm.STYLE, [other])
+        token_prices("flops", registry, RRM, [other])
 
 
 def test_a_model_without_a_decoder_is_told_what_else_there_is(
@@ -59,13 +59,13 @@ def test_a_model_without_a_decoder_is_told_what_else_there_is(
 
     monkeypatch.setattr("serving.prices.CostModel.of_directory", unknown)
     with pytest.raises(SettingsError, match="give --price seconds or tokens"):
-        token_prices("flops", registry, rrm.STYLE, PAIRS)
+        token_prices("flops", registry, RRM, PAIRS)
 
 
 @pytest.mark.sglang
 def test_a_prefix_cache_is_believed(sglang: Engine) -> None:
     """What all prompts begin with is in the cache, and more of the other order once one is read."""
-    chains = [SwapPair(sglang, rrm.STYLE, pair) for pair in PAIRS]
+    chains = [SwapPair(sglang, RRM, pair) for pair in PAIRS]
     found = asyncio.run(_sample(chains))
     assert 0 < found.known < found.shared < 1
     assert found.read < found.generated

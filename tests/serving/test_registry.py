@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from judges import contracts
 from judges.nano import WEIGHTS
+from judges.styles.registry import FAMILIES
 from rrm.errors import StyleMismatch
 from serving.registry import Registry, check_settings, model_directory
 from serving.settings import SettingsError, load_settings
@@ -113,14 +113,14 @@ def test_a_known_family_picks_its_style_and_a_mismatch_is_refused(tmp_path: Path
 
 
 def test_a_style_of_ones_own_is_served(tmp_path: Path) -> None:
-    source = Path(str(contracts.__file__)).parent / "think-rm.toml"
+    source = FAMILIES / "think-rm.toml"
     mine = tmp_path / "mine.toml"
     mine.write_text(source.read_text().replace('name = "think-rm"', 'name = "mine"'))
     registry = Registry(load_settings(prompt_file=mine))
     try:
         assert registry.default == "mine"
         assert registry.names() == ("mine", "rrm", "rm-r1", "grm")
-        assert registry.temperature == 0.6
+        assert registry.pairwise(None).temperature == 0.6
         assert registry.pairwise("mine").stopper is None
     finally:
         registry.close()
@@ -129,3 +129,20 @@ def test_a_style_of_ones_own_is_served(tmp_path: Path) -> None:
     mine.write_text(mine.read_text().replace("[thought]", "[thoughts]"))
     with pytest.raises(SettingsError, match="line 20: thoughts"):
         check_settings(load_settings(prompt_file=mine))
+
+
+def test_chains_are_decoded_as_told_else_as_calibrated_else_as_the_authors_do(
+    tmp_path: Path,
+) -> None:
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text(PROMPT)
+    for given, temperature in (
+        ({}, 0.0),  # nano's calibration
+        ({"prompt_file": prompt}, 0.6),  # none fits these words, so RRM's own
+        ({"temperature": 0.3}, 0.3),
+    ):
+        registry = Registry(load_settings(**given))
+        try:
+            assert registry.pairwise(None).temperature == temperature
+        finally:
+            registry.close()

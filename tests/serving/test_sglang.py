@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from judges import rrm
 from judges.nano import CALIBRATION, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
@@ -18,6 +17,7 @@ from rrm.types import Verdict
 from serving.process import ServiceProcess
 from serving.testing.load import callers
 from serving.testing.sglang_cpu import CONFIG, ENV
+from tests.helpers.styles import RRM
 
 pytestmark = [pytest.mark.service, pytest.mark.sglang]
 
@@ -44,7 +44,7 @@ def sglang_processes(service: ServiceProcess) -> list[psutil.Process]:
 def test_the_service_gives_the_verdicts_of_the_reference_engine(
     on_sglang: ServiceProcess, nano: Engine
 ) -> None:
-    style = rrm.STYLE
+    style = RRM
     stopper = load_calibration(CALIBRATION, style.name, style.prompt_hash)
     reference = PairwiseJudge(nano, style, stopper, nano.card.ladder)
     rng = random.Random(14)

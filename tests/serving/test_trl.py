@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from judges import rrm
 from judges.pairwise import PairwiseJudge
 from rrm.engines.base import Engine
 from rrm.engines.scripted import ScriptedEngine
 from serving.process import ServiceProcess, free_port
 from serving.rlhf.trl import CloseCallReward
 from tests.helpers.judging import nano_judge
+from tests.helpers.styles import RRM
 
 SUM = "What is 345 + 278?"
 
@@ -52,7 +52,7 @@ def test_conversations_reach_a_service(service: ServiceProcess) -> None:
 def test_no_service_or_no_time_is_none_never_a_number() -> None:
     away = CloseCallReward(f"http://127.0.0.1:{free_port()}", tries=1)
     assert rewards(away, [SUM] * 2, ["1", "2"]) == [None, None]
-    hung = PairwiseJudge(ScriptedEngine(delay=math.inf), rrm.STYLE)
+    hung = PairwiseJudge(ScriptedEngine(delay=math.inf), RRM)
     logged: dict[str, float] = {}
     late = CloseCallReward(hung, seconds=0.2)
     assert rewards(late, [SUM] * 2, ["1", "2"], log_metric=logged.__setitem__) == [None, None]

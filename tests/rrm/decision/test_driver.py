@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from judges import rrm
 from rrm.allocation.account import Account, Metered, Unlimited
 from rrm.allocation.ledger import Holding, Ledger
 from rrm.allocation.meter import Tokens
@@ -23,6 +22,7 @@ from rrm.thresholds import NEVER, Rule
 from rrm.thresholds import Policy as Rules
 from rrm.types import StopReason
 from tests.helpers.judging import LONG, PAIR, prefers_good, text_of, unreadable
+from tests.helpers.styles import RRM
 
 RUNGS = (8, 16, 32, 64)
 LEANS = prefers_good(0.1)
@@ -51,10 +51,10 @@ def made(
     engine: ScriptedEngine, rungs: tuple[int, ...] = RUNGS, told: list[ChainText] | None = None
 ) -> JudgeRun:
     async def start(vote: int) -> SwapPair:
-        return SwapPair(engine, rrm.STYLE, PAIR, vote=vote)
+        return SwapPair(engine, RRM, PAIR, vote=vote)
 
     return JudgeRun(
-        SwapPair(engine, rrm.STYLE, PAIR),
+        SwapPair(engine, RRM, PAIR),
         start,
         rungs,
         watch=None if told is None else told.append,

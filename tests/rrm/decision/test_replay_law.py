@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judges import rrm
 from rrm.allocation.account import Unlimited
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.replay import Walked, replay
@@ -25,6 +24,7 @@ from rrm.trace import Trace, trace
 from rrm.types import StopReason
 from tests.helpers.judging import PAIR, text_of
 from tests.helpers.policies import any_policy
+from tests.helpers.styles import RRM
 
 LADDER = (8, 16, 32)
 
@@ -108,7 +108,7 @@ def test_replaying_a_priced_policy_is_driving_it(
 
 
 def traced(seed: int, votes: int) -> Trace:
-    return asyncio.run(trace(world(seed), rrm.STYLE, PAIR, "a", LADDER, votes=votes))
+    return asyncio.run(trace(world(seed), RRM, PAIR, "a", LADDER, votes=votes))
 
 
 def driven(seed: int, plan: Callable[[Order], Line], policy: Policy) -> tuple[JudgeRun, StopReason]:
@@ -116,7 +116,7 @@ def driven(seed: int, plan: Callable[[Order], Line], policy: Policy) -> tuple[Ju
         engine = world(seed)
 
         async def start(vote: int) -> SwapPair:
-            return SwapPair(engine, rrm.STYLE, PAIR, vote=vote)
+            return SwapPair(engine, RRM, PAIR, vote=vote)
 
         run = JudgeRun(await start(0), start, LADDER)
         decided = await decide(
@@ -141,8 +141,8 @@ def compare(found: Walked, run: JudgeRun, reason: StopReason, margin: float) -> 
         depth = "end" if last.place in ("lead", len(LADDER)) else last.place
         assert depth == where.depth
     assert run.usage.thinking_tokens == spent.thought[0]
-    suffix = len(rrm.STYLE.suffix("", ended=False))
-    closed = len(rrm.STYLE.suffix("", ended=True))
+    suffix = len(RRM.suffix("", ended=False))
+    closed = len(RRM.suffix("", ended=True))
     prompts = spent.first[0] + spent.other[0] + spent.votes[0]
     probes = spent.probes[0]
     assert closed * probes <= run.usage.read_tokens - prompts <= suffix * probes

@@ -13,19 +13,19 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from judges import grm, rm_r1, rrm
-from judges.labels import LabelStyle
 from judges.nano import WEIGHTS
+from judges.styles.label import LabelStyle
 from rrm.engines.base import Engine, ExtendRequest, ProbeRequest, TokenSequence
 from rrm.engines.openai import TextSequence
 from rrm.engines.tokenizer import ChatTokenizer
 from rrm.errors import PromptTooLong
 from rrm.style import Rendered, Style, Turn
 from tests.helpers.engines import chains, grow
+from tests.helpers.styles import GRM, RM_R1, RRM
 
 BATCH_TOLERANCE = 1e-3
 """nats; padding changes the order of float32 sums (largest seen: a few 1e-5)"""
-STYLES = (rrm.STYLE, rm_r1.STYLE, grm.STYLE)
+STYLES = (RRM, RM_R1, GRM)
 ENGINES = (
     "transformers",
     pytest.param("sglang", marks=pytest.mark.sglang),
@@ -79,7 +79,7 @@ def logprobs(model: torch.nn.Module, ids: list[int]) -> torch.Tensor:
     return torch.log_softmax(logits, dim=-1)
 
 
-@pytest.mark.parametrize("style", [rrm.STYLE, rm_r1.STYLE], ids=lambda style: style.name)
+@pytest.mark.parametrize("style", [RRM, RM_R1], ids=lambda style: style.name)
 @pytest.mark.parametrize("tokens", [0, 7, 30, 160])
 def test_a_probe_equals_a_fresh_full_forward_pass(
     engine: Engine, with_ids: bool, stock: torch.nn.Module, style: LabelStyle, tokens: int
@@ -101,9 +101,9 @@ def test_a_probe_equals_a_fresh_full_forward_pass(
 
 
 def test_labels_of_two_tokens_are_probed_exactly(engine: Engine, stock: torch.nn.Module) -> None:
-    [chain] = chains(engine, 1, grm.STYLE)
-    suffix = grm.STYLE.suffix("", ended=False)
-    [answer] = asyncio.run(engine.probe([ProbeRequest(chain, suffix, grm.LABELS)]))
+    [chain] = chains(engine, 1, GRM)
+    suffix = GRM.suffix("", ended=False)
+    [answer] = asyncio.run(engine.probe([ProbeRequest(chain, suffix, GRM.labels)]))
     assert answer.seen.mass == pytest.approx(1.0, abs=0.02)
     [one], [zero] = WORDS.encode("1"), WORDS.encode("0")
     fresh = logprobs(stock, ids_of(chain) + WORDS.encode(suffix) + [one])
@@ -159,10 +159,10 @@ def test_a_batch_gives_what_one_by_one_gives(engine: Engine) -> None:
         grow(engine, [chain], 60)
     assert [chain.ids for chain in together] == [chain.ids for chain in alone]
     assert [chain.text for chain in together] == [chain.text for chain in alone]
-    batch = asyncio.run(engine.probe([question(rrm.STYLE, chain) for chain in together]))
+    batch = asyncio.run(engine.probe([question(RRM, chain) for chain in together]))
     for chain, answer in zip(alone, batch, strict=True):
-        [single] = asyncio.run(engine.probe([question(rrm.STYLE, chain)]))
-        for label in rrm.STYLE.labels:
+        [single] = asyncio.run(engine.probe([question(RRM, chain)]))
+        for label in RRM.labels:
             difference = single.seen.logprobs[label] - answer.seen.logprobs[label]
             assert abs(difference) < BATCH_TOLERANCE
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from judges import grm, rm_r1, rrm
 from judges.asked import Asked
 from judges.nano import WEIGHTS
 from judges.pairwise import PairwiseJudge
@@ -25,6 +24,7 @@ from rrm.engines.sglang import SGLangEngine
 from rrm.errors import EngineError, PromptTooLong
 from rrm.style import Rendered, Turn
 from rrm.types import Candidates, Pair, Score, StopReason, Unscored, Verdict
+from tests.helpers.styles import GRM, RM_R1, RM_R1_INSTRUCT, RRM
 
 PAIR = Pair(prompt="What is 345 + 278?", response_a="It is 623.", response_b="It is 613.")
 ASK = Rendered((Turn(role="user", content="Which?"),), "")
@@ -60,7 +60,7 @@ def test_a_wrong_key_and_a_wrong_model_are_told(sglang: Engine) -> None:
 
 def test_a_probed_endpoint_gives_the_verdict_of_the_reference(openai: Engine, nano: Engine) -> None:
     found, known = (
-        asyncio.run(PairwiseJudge(engine, rrm.STYLE, ladder=nano.card.ladder).judge(PAIR))
+        asyncio.run(PairwiseJudge(engine, RRM, ladder=nano.card.ladder).judge(PAIR))
         for engine in (openai, nano)
     )
     assert isinstance(found, Verdict)
@@ -74,14 +74,14 @@ def test_a_probed_endpoint_gives_the_verdict_of_the_reference(openai: Engine, na
 def test_without_probes_whole_replies_are_read(sglang: Engine) -> None:
     engine = open_engine(f"openai:{WEIGHTS}", options_of(sglang, prefill=False, logprobs=False))
     try:
-        judge = PairwiseJudge(engine, grm.STYLE, ladder=(64, 256))
+        judge = PairwiseJudge(engine, GRM, ladder=(64, 256))
         found = asyncio.run(judge.judge(PAIR, Asked("full")))
         assert isinstance(found, Verdict)
         assert (found.preferred, found.reason) == ("a", StopReason.PARSED)
         assert found.usage.thinking_tokens > 40
         assert any("cannot be probed" in note for note in found.judge.notes)
         score = asyncio.run(
-            PointwiseJudge(engine, grm.STYLE, ladder=(64, 256)).score(
+            PointwiseJudge(engine, GRM, ladder=(64, 256)).score(
                 Candidates(prompt=PAIR.prompt, responses=PAIR.responses), Asked("full")
             )
         )
@@ -189,7 +189,7 @@ def test_a_fault_is_told_and_is_no_verdict(
     endpoint.answer = lambda body: answer
     with pytest.raises(EngineError, match=said):
         asyncio.run(engine.extend([ExtendRequest(engine.start(ASK), 5, None)]))
-    found = asyncio.run(PairwiseJudge(engine, rrm.STYLE).judge(PAIR))
+    found = asyncio.run(PairwiseJudge(engine, RRM).judge(PAIR))
     assert isinstance(found, Unscored)
     assert found.reason == "engine_error"
     engine.close()
@@ -223,7 +223,7 @@ def by_order(first: str, second: str) -> Callable[[dict[str, Any]], Answer]:
 def test_orders_that_agree_without_thought_settle_it(endpoint: Scripted) -> None:
     engine = endpoint.engine(logprobs=False, prefill=False)
     endpoint.answer = by_order("\\boxed{Assistant 1}", "\\boxed{Assistant 2}")
-    judge = PairwiseJudge(engine, rrm.STYLE)
+    judge = PairwiseJudge(engine, RRM)
     found = asyncio.run(judge.judge(PAIR))
     assert isinstance(found, Verdict)
     assert (found.preferred, found.reason) == ("a", StopReason.AGREED)
@@ -238,7 +238,7 @@ def test_orders_that_disagree_or_say_nothing_are_thought_through(
 ) -> None:
     engine = endpoint.engine(logprobs=False, prefill=False)
     endpoint.answer = by_order(at_once, at_once)
-    judge = PairwiseJudge(engine, rrm.STYLE)
+    judge = PairwiseJudge(engine, RRM)
     found = asyncio.run(judge.judge(PAIR, Asked(return_chain=True)))
     assert isinstance(found, Verdict)
     assert (found.preferred, found.reason) == ("a", StopReason.PARSED)
@@ -287,6 +287,6 @@ def test_an_endpoint_whose_tokens_are_unknown_does_not_fail_on_the_think_token(
     endpoint: Scripted,
 ) -> None:
     engine = endpoint.engine(logprobs=False, prefill=False)
-    PairwiseJudge(engine, rm_r1.STYLE)
-    PairwiseJudge(engine, rm_r1.INSTRUCT)
+    PairwiseJudge(engine, RM_R1)
+    PairwiseJudge(engine, RM_R1_INSTRUCT)
     engine.close()

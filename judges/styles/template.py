@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 
-from rrm.style import Fence, Rendered, Turn, fill
+from judges.styles.sanitize import Sanitizer
+from rrm.style import Rendered, Turn
 
 USER_MARK = "=== user ==="
 PAIR_SLOTS = ("{prompt}", "{response_1}", "{response_2}")
 
 
-def prompt_file(name: str) -> str:
-    """The text of one of our own prompts."""
-    return (files("judges") / "prompts" / name).read_text(encoding="utf-8").rstrip("\n")
-
-
 @dataclass(frozen=True)
-class Turns:
+class PromptTemplate:
     """Turns of a conversation with the slots {prompt} and {response_1}, {response_2}, …, or
     {responses} for any number of them, each in the form of `response`.
 
@@ -26,7 +23,7 @@ class Turns:
     """
 
     turns: tuple[Turn, ...]
-    fence: Fence
+    sanitizer: Sanitizer
     response: str = "{response}"
     """one response in {responses}, with {number} and {response}"""
     constants: Mapping[str, str] = field(default_factory=dict)
@@ -36,7 +33,7 @@ class Turns:
         text = "".join(turn.content for turn in self.turns)
         return [slot for slot in slots if slot not in text]
 
-    def rewritten(self, text: str, slots: Iterable[str], name: str) -> Turns:
+    def rewritten(self, text: str, slots: Iterable[str], name: str) -> PromptTemplate:
         """The same with the instruction text of a file: the user turn, or a system turn and a user
         turn with the line `=== user ===` between them. Raises ValueError if a slot is missing."""
         system, mark, user = text.rpartition(USER_MARK + "\n")
@@ -53,11 +50,11 @@ class Turns:
     ) -> Rendered:
         """Fill every slot once; what strangers wrote is neutralised first."""
         words = tuple(control)
-        question, changed = self.fence.defang(prompt, words)
+        question, changed = self.sanitizer.sanitize(prompt, words)
         values = {**self.constants, "prompt": question}
         blocks = []
         for number, response in enumerate(responses, start=1):
-            clean, found = self.fence.defang(response, words)
+            clean, found = self.sanitizer.sanitize(response, words)
             changed += found
             values[f"response_{number}"] = clean
             blocks.append(fill(self.response, {"number": str(number), "response": clean}))
@@ -72,3 +69,14 @@ class Turns:
         odd = tuple(t.role for t in self.turns if t.role not in ("system", "user"))
         constants = map(str, sorted(self.constants.items()))
         return (*(turn.content for turn in self.turns), *odd, *constants)
+
+
+def fill(template: str, fields: Mapping[str, str]) -> str:
+    """Put `fields` into `{name}` slots in one pass: text that is put in is never read again."""
+    names = "|".join(re.escape(name) for name in fields)
+    return re.sub(rf"\{{({names})\}}", lambda match: fields[match[1]], template)
+
+
+def hash_prompt(*parts: str) -> str:
+    """A short stable hash of a style's own text."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -8,10 +8,10 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from judges.turns import PAIR_SLOTS, Turns
+from judges.styles.template import PAIR_SLOTS, PromptTemplate, hash_prompt
 from rrm.errors import StyleMismatch
 from rrm.parse import Reading, Unread, after_thought, last_choice
-from rrm.style import Ask, ProbeReading, Rendered, hash_prompt
+from rrm.style import Ask, ProbeReading, Rendered
 
 CLOSE_THOUGHT = "</think>"
 FLOOR = -50.0
@@ -47,7 +47,7 @@ class LabelStyle:
     scale; the margin is then the log-odds of the sides."""
 
     name: str
-    turns: Turns
+    template: PromptTemplate
     opening: str
     """begins the assistant's turn"""
     stop: str
@@ -62,9 +62,13 @@ class LabelStyle:
     """what the verdict pattern captures, in lower case: 0, 1, or None for even"""
     even: tuple[str, ...] = ()
     """labels that prefer neither"""
-    close: Callable[[str], str] = close_thought
+    forced_suffix: Callable[[str], str] = close_thought
+    """from a chain that is cut early to the text that closes it"""
     thinks: bool | None = True
     """whether the model must own a `<think>` token (None: no matter)"""
+    instead: str | None = None
+    """the style for models that differ in that"""
+    temperature: float = 0.0
 
     sizes = (2,)
 
@@ -74,9 +78,14 @@ class LabelStyle:
 
     @property
     def prompt_hash(self) -> str:
-        system = () if self.turns.turns[0].role == "system" else ("",)
+        system = () if self.template.turns[0].role == "system" else ("",)
         return hash_prompt(
-            self.name, *system, *self.turns.texts(), self.opening, self.close(""), self.stop
+            self.name,
+            *system,
+            *self.template.texts(),
+            self.opening,
+            self.forced_suffix(""),
+            self.stop,
         )
 
     def with_prompt(self, text: str) -> LabelStyle:
@@ -86,15 +95,15 @@ class LabelStyle:
         between them. Raises ValueError unless each of {prompt}, {response_1} and {response_2}
         stands in the user turn.
         """
-        return replace(self, turns=self.turns.rewritten(text, PAIR_SLOTS, self.name))
+        return replace(self, template=self.template.rewritten(text, PAIR_SLOTS, self.name))
 
     def render(
         self, prompt: str, responses: Sequence[str], control: Iterable[str] = ()
     ) -> Rendered:
-        return self.turns.render(self.opening, prompt, responses, control)
+        return self.template.render(self.opening, prompt, responses, control)
 
     def suffix(self, chain: str, ended: bool) -> str:
-        return ("" if ended else self.close(chain)) + self.verdict_opening
+        return ("" if ended else self.forced_suffix(chain)) + self.verdict_opening
 
     async def read(self, ask: Ask, suffix: str, n: int) -> ProbeReading:
         [seen] = await ask([suffix], self.labels)
@@ -111,16 +120,20 @@ class LabelStyle:
         return last_choice(rest, self.verdict, self.menu)
 
     def check(self, special: Iterable[str]) -> None:
-        if self.thinks is None:
-            return
-        has = "<think>" in {token.strip() for token in special}
-        if has != self.thinks:
-            other = {"rm-r1": "; try rm-r1-instruct", "rm-r1-instruct": "; try rm-r1"}
-            raise StyleMismatch(
-                f"style {self.name} is for models {'with' if self.thinks else 'without'} a "
-                f"<think> token, and this model has {'one' if has else 'none'}"
-                f"{other.get(self.name, '')}"
-            )
+        check_think_token(self.name, self.thinks, special, self.instead)
+
+
+def check_think_token(
+    style: str, thinks: bool | None, special: Iterable[str], instead: str | None = None
+) -> None:
+    """Raise StyleMismatch if a model with these special tokens owns no `<think>` where it must, or
+    the other way round. instead: the style to try."""
+    has = "<think>" in {token.strip() for token in special}
+    if thinks is not None and has != thinks:
+        raise StyleMismatch(
+            f"style {style} is for models {'with' if thinks else 'without'} a <think> token, and "
+            f"this model has {'one' if has else 'none'}{f'; try {instead}' if instead else ''}"
+        )
 
 
 def _any(logprobs: Sequence[float]) -> float:

@@ -11,12 +11,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from judges.labels import CLOSE_THOUGHT
-from judges.turns import Turns
-from rrm.errors import StyleMismatch
+from judges.styles.label import CLOSE_THOUGHT, check_think_token
+from judges.styles.template import PromptTemplate, hash_prompt
 from rrm.parse import BOXED, Reading, Unread, after_thought, last_scores
-from rrm.style import Ask, LabelLogprobs, ProbeReading, Rendered, hash_prompt
+from rrm.style import Ask, LabelLogprobs, ProbeReading, Rendered
 
+MOST_RESPONSES = 16
+"""in one request"""
 LIKELY = 0.05
 """scores less likely than this do not get their own question about the scores after them"""
 
@@ -26,7 +27,7 @@ class ScoreStyle:
     """Each response gets a whole number from `low` to `high`."""
 
     name: str
-    turns: Turns
+    template: PromptTemplate
     low: int
     high: int
     sizes: tuple[int, ...]
@@ -42,6 +43,7 @@ class ScoreStyle:
     slots: tuple[str, ...] = ("{prompt}", "{responses}")
     thinks: bool | None = None
     """whether the model must own a `<think>` token (None: no matter)"""
+    temperature: float = 0.0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -50,17 +52,17 @@ class ScoreStyle:
     @property
     def prompt_hash(self) -> str:
         return hash_prompt(
-            self.name, *self.turns.texts(), self.turns.response, self.opening, self.stop
+            self.name, *self.template.texts(), self.template.response, self.opening, self.stop
         )
 
     def with_prompt(self, text: str) -> ScoreStyle:
         """The style with another instruction text. Raises ValueError where a slot is missing."""
-        return replace(self, turns=self.turns.rewritten(text, self.slots, self.name))
+        return replace(self, template=self.template.rewritten(text, self.slots, self.name))
 
     def render(
         self, prompt: str, responses: Sequence[str], control: Iterable[str] = ()
     ) -> Rendered:
-        return self.turns.render(self.opening, prompt, responses, control)
+        return self.template.render(self.opening, prompt, responses, control)
 
     def suffix(self, chain: str, ended: bool) -> str:
         return self.suffix_of(chain, ended)
@@ -94,14 +96,7 @@ class ScoreStyle:
         return last_scores(rest, self.verdict, n, self.low, self.high, self.one_each)
 
     def check(self, special: Iterable[str]) -> None:
-        if self.thinks is None:
-            return
-        has = "<think>" in {token.strip() for token in special}
-        if has != self.thinks:
-            raise StyleMismatch(
-                f"style {self.name} is for models {'with' if self.thinks else 'without'} a "
-                f"<think> token, and this model has {'one' if has else 'none'}"
-            )
+        check_think_token(self.name, self.thinks, special)
 
 
 def after_close(opening: str, close: str = CLOSE_THOUGHT) -> Callable[[str, bool], str]:

@@ -1,34 +1,27 @@
-"""Bring your own judge: a style written down in one TOML file.
+"""A style written down in one TOML file: a family of ours, or a judge that somebody brings.
 
 The file says what the judge is shown, how it thinks, how its chain is closed early, and how its
-verdict is read, as labels that prefer a side or as a score for each response. `judges/contracts`
-holds examples. What is wrong with a file is told with the line it stands in.
+verdict is read, as labels that prefer a side or as a score for each response. `judges/families`
+holds ours. What is wrong with a file is told with the line it stands in.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from judges import grm, rm_r1, rrm
-from judges.labels import LabelStyle, close_sections
-from judges.scores import ScoreStyle, after_close
-from judges.turns import PAIR_SLOTS, Turns
-from rrm.style import Fence, Turn
+from judges.styles.hooks import SUFFIXES
+from judges.styles.label import LabelStyle, close_sections
+from judges.styles.sanitize import Sanitizer
+from judges.styles.score import MOST_RESPONSES, ScoreStyle, after_close
+from judges.styles.template import PAIR_SLOTS, PromptTemplate
+from judges.styles.toml_file import faults, read_toml
+from rrm.style import Turn
 from rrm.types import Frozen
-
-MOST = 16
-"""responses in one question"""
-
-
-class ContractError(ValueError):
-    """A contract file cannot be used; the message names the file and the line."""
 
 
 def _one_group(pattern: str) -> str:
@@ -43,7 +36,16 @@ def _one_group(pattern: str) -> str:
     return pattern
 
 
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as failure:
+        raise ValueError(f"not a regular expression: {failure}") from None
+    return pattern
+
+
 Pattern = Annotated[str, AfterValidator(_one_group)]
+ModelPattern = Annotated[str, AfterValidator(_compiles)]
 
 
 class ThoughtPart(Frozen):
@@ -58,6 +60,7 @@ class ThoughtPart(Frozen):
     think_token: bool | None = Field(
         None, description="whether the model must own a <think> token; a mismatch is refused"
     )
+    instead: str | None = Field(None, description="the style for models that differ in that")
 
 
 class LabelsPart(Frozen):
@@ -92,7 +95,10 @@ class LabelsPart(Frozen):
 class ScoresPart(Frozen):
     """A verdict that is a whole number for each response."""
 
-    opening: str = Field(description="stands between the closed chain and the first score")
+    opening: str = Field("", description="stands between the closed chain and the first score")
+    hook: str | None = Field(
+        None, description="computes that text from the chain, and how the chain is closed"
+    )
     between: str = Field(", ", description="stands between two scores")
     low: int = Field(ge=0)
     high: int = Field(le=100)
@@ -106,8 +112,12 @@ class ScoresPart(Frozen):
     def _ordered(self) -> ScoresPart:
         if self.low >= self.high:
             raise ValueError(f"low ({self.low}) must be below high ({self.high})")
-        if not all(1 <= n <= MOST for n in self.responses):
-            raise ValueError(f"responses must be from 1 to {MOST}")
+        if not all(1 <= n <= MOST_RESPONSES for n in self.responses):
+            raise ValueError(f"responses must be from 1 to {MOST_RESPONSES}")
+        if (self.hook is None) == (not self.opening):
+            raise ValueError("give either an opening or a hook")
+        if self.hook is not None and self.hook not in SUFFIXES:
+            raise ValueError(f"no hook {self.hook!r}; there are: {', '.join(SUFFIXES)}")
         return self
 
 
@@ -117,16 +127,16 @@ class Decoding(Frozen):
     temperature: float = Field(0.0, ge=0.0, le=2.0)
 
 
-class Contract(Frozen):
+class StyleSpec(Frozen):
     """One file."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="lower case, dashes")
     about: str = ""
-    models: tuple[str, ...] = Field(
-        (), description="words of model ids that have this contract, in any case"
+    models: tuple[ModelPattern, ...] = Field(
+        (), description="found in the ids of the models of this family, in lower case"
     )
     alternative: bool = Field(
-        False, description="those models have another contract too, and take this one if told"
+        False, description="those models have another style too, and take this one if told"
     )
     turns: tuple[Turn, ...] = Field(min_length=1)
     response: str = Field("{response}", description="one response in {responses}")
@@ -138,7 +148,7 @@ class Contract(Frozen):
     decoding: Decoding = Decoding()
 
     @model_validator(mode="after")
-    def _whole(self) -> Contract:
+    def _whole(self) -> StyleSpec:
         if (self.labels is None) == (self.scores is None):
             raise ValueError("give either [labels] or [scores]")
         missing = self.shown().missing(self.slots())
@@ -146,8 +156,12 @@ class Contract(Frozen):
             raise ValueError(f"turns: no turn has the slot {', '.join(missing)}")
         return self
 
-    def shown(self) -> Turns:
-        return Turns(self.turns, Fence(self.markers), self.response, self.constants)
+    def shown(self) -> PromptTemplate:
+        return PromptTemplate(self.turns, Sanitizer(self.markers), self.response, self.constants)
+
+    def made_for(self, model: str) -> bool:
+        """Whether a model of this name, a directory or a hub id, is of this family."""
+        return any(re.search(pattern, model.lower()) for pattern in self.models)
 
     def slots(self) -> tuple[str, ...]:
         """The slots that the turns must hold."""
@@ -164,11 +178,13 @@ class Contract(Frozen):
         if self.scores is not None:
             return ScoreStyle(
                 name=self.name,
-                turns=self.shown(),
+                template=self.shown(),
                 low=self.scores.low,
                 high=self.scores.high,
                 sizes=self.scores.responses,
-                suffix_of=after_close(self.scores.opening, thought.close),
+                suffix_of=SUFFIXES[self.scores.hook]
+                if self.scores.hook
+                else after_close(self.scores.opening, thought.close),
                 opening=thought.opening,
                 stop=thought.stop,
                 between=self.scores.between,
@@ -176,13 +192,14 @@ class Contract(Frozen):
                 one_each=self.scores.one_each,
                 slots=self.slots(),
                 thinks=thought.think_token,
+                temperature=self.decoding.temperature,
             )
         if self.labels is None:
-            raise ContractError("give either [labels] or [scores]")
+            raise AssertionError("refused by _whole")
         close = close_sections(thought.sections) if thought.sections else lambda _: thought.close
         return LabelStyle(
             name=self.name,
-            turns=self.shown(),
+            template=self.shown(),
             opening=thought.opening,
             stop=thought.stop,
             verdict_opening=self.labels.opening,
@@ -191,96 +208,20 @@ class Contract(Frozen):
             even=self.labels.even,
             verdict=re.compile(self.labels.pattern),
             menu=self.labels.menu(),
-            close=close,
+            forced_suffix=close,
             thinks=thought.think_token,
+            instead=thought.instead,
+            temperature=self.decoding.temperature,
         )
 
 
-class Rewording(Frozen):
-    """A file that gives one of our own styles other words, such as its authors' own."""
-
-    base: Literal["rrm", "rm-r1", "rm-r1-instruct", "grm"]
-    turns: tuple[Turn, ...] = Field(min_length=1)
-    response: str | None = Field(None, description="one response in {responses} (grm)")
-    constants: Mapping[str, str] = Field(default_factory=dict, description="own slots")
-
-    @property
-    def name(self) -> str:
-        return self.base
-
-    @property
-    def decoding(self) -> Decoding:
-        return Decoding()
-
-    @model_validator(mode="after")
-    def _whole(self) -> Rewording:
-        style = self.style()
-        slots = PAIR_SLOTS if isinstance(style, LabelStyle) else style.slots
-        missing = style.turns.missing((*slots, *(f"{{{name}}}" for name in self.constants)))
-        if missing:
-            raise ValueError(f"turns: no turn has the slot {', '.join(missing)}")
-        return self
-
-    def style(self) -> LabelStyle | ScoreStyle:
-        """The base in these words; what is untrusted is fenced as ever."""
-        own = (rrm.STYLE, rm_r1.STYLE, rm_r1.INSTRUCT, grm.STYLE)
-        [style] = [one for one in own if one.name == self.base]
-        old = style.turns
-        turns = Turns(self.turns, old.fence, self.response or old.response, self.constants)
-        return replace(style, turns=turns)
-
-
-def read_contract(file: Path) -> Contract:
-    """The contract in `file`. Raises ContractError, one line a fault, each with its place."""
-    found = read_prompt_file(file)
-    if not isinstance(found, Contract):
-        raise ContractError(f"{file}: has a base; a contract of its own has a name")
-    return found
-
-
-def read_prompt_file(file: Path) -> Contract | Rewording:
-    """What the TOML in `file` describes.
-
-    Raises ContractError, one line a fault, each with its place.
-    """
+def read_spec(file: Path) -> StyleSpec:
+    """The style in `file`. Raises FileError, one line a fault, each with its place."""
+    text, given = read_toml(file)
     try:
-        text = file.read_text(encoding="utf-8")
-        given = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as failure:
-        raise ContractError(f"{file}: cannot be read: {failure}") from None
-    except tomllib.TOMLDecodeError as failure:
-        raise ContractError(f"{file}: {failure}") from None
-    try:
-        return (Rewording if "base" in given else Contract).model_validate(given)
+        return StyleSpec.model_validate(given)
     except ValidationError as failure:
-        faults = [
-            f"{file}, line {line_of(text, error['loc'])}: "
-            f"{'.'.join(map(str, error['loc'])) or 'the file'}: {error['msg']}"
-            for error in failure.errors()
-        ]
-        raise ContractError("\n".join(faults)) from None
-
-
-def line_of(text: str, place: tuple[int | str, ...]) -> int:
-    """The line, from 1, where the value at `place` stands, or its table, or the first line."""
-    keys = [key for key in place if isinstance(key, str)]
-    numbers = [key for key in place if isinstance(key, int)]
-    table: list[str] = []
-    found, seen = 1, -1
-    for number, line in enumerate(text.splitlines(), start=1):
-        if head := re.match(r"\s*\[+\s*([\w.\"-]+)\s*\]+", line):
-            table = head[1].replace('"', "").split(".")
-            seen += line.lstrip().startswith("[[") and table == keys[: len(table)]
-            wanted = not numbers or not line.lstrip().startswith("[[") or seen == numbers[0]
-            if table == keys[: len(table)] and wanted:
-                found = number
-        elif key := re.match(r"\s*\"?([\w-]+)\"?\s*=", line):
-            here = [*table, key[1]]
-            if here == keys[: len(here)] and (not numbers or seen < 0 or seen == numbers[0]):
-                found = number
-                if len(here) == len(keys):
-                    return found
-    return found
+        raise faults(file, text, failure) from None
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Styles: what a judge is shown, how its chain is closed early, how its verdict is read."""
