@@ -30,7 +30,7 @@ from rrm.calibration.lines import settings
 from rrm.calibration.replay import whole
 from rrm.trace import Trace, trace
 from rrm.types import Effort, Verdict
-from serving.registry import Registry
+from serving.model_host import ModelHost
 from serving.settings import load_settings
 
 STYLES = ("rrm", "rm-r1")
@@ -71,9 +71,9 @@ def computed(policy: str) -> Figure:
     return lambda rows: sum(row.computed[policy] for row in rows) / len(rows)
 
 
-async def judge_all(registry: Registry, style: str, examples: list[data.Example]) -> list[Row]:
-    judge = registry.pairwise(style)
-    ladder = registry.ladder
+async def judge_all(host: ModelHost, style: str, examples: list[data.Example]) -> list[Row]:
+    judge = host.pairwise(style)
+    ladder = host.ladder
 
     async def one(example: data.Example) -> Row:
         pair, label = pair_of(example), "ab"[example.better]
@@ -203,17 +203,17 @@ def missed(style: str, found: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     args = parser(__doc__, n=500, seed=2026).parse_args()
-    registry = Registry(load_settings(model="nano", threads=2))
+    host = ModelHost(load_settings(model="nano", threads=2))
     began = time.monotonic()
     figures: dict[str, Any] = {}
     try:
         for style in STYLES:
             rng = random.Random(f"closeness {args.seed} {style}")
             examples = [data.draw(rng) for _ in range(args.n)]
-            rows = asyncio.run(judge_all(registry, style, examples))
-            figures[style] = report(style, rows, registry.ladder, args.seed)
+            rows = asyncio.run(judge_all(host, style, examples))
+            figures[style] = report(style, rows, host.ladder, args.seed)
     finally:
-        registry.close()
+        host.close()
     print(f"\nmachine: {machine()}; model: nano; seed {args.seed}, n {args.n} a style")
     print(f"took {time.monotonic() - began:.0f} s")
     for style, found in figures.items():

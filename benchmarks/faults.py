@@ -19,8 +19,8 @@ from pathlib import Path
 from benchmarks.report import finish, machine, parser
 from judges.nano import data
 from judges.nano.pairs import pair_of
-from serving.process import ServiceProcess
 from serving.testing.load import SAME, Answers, callers, drain, replicas, scripted
+from serving.testing.process import ServiceProcess
 
 CALLERS = 24
 KILLS = 3

@@ -34,9 +34,19 @@ from numpy.typing import NDArray
 from benchmarks.report import finish, machine, parser
 from judges.nano import WEIGHTS
 from rrm.audit import Auditor
-from rrm.baselines import PUBLISHED, VOTING, Curve, Operating, Route, oracle, others, ours, played
 from rrm.calibration import COMPUTED, calibrated
 from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays
+from rrm.calibration.baselines import (
+    PUBLISHED,
+    VOTING,
+    Curve,
+    Operating,
+    Route,
+    oracle,
+    others,
+    ours,
+    played,
+)
 from rrm.calibration.learn import path, prices_of, prices_within
 from rrm.calibration.lines import settings
 from rrm.calibration.replay import Walked, replay, walk, whole

@@ -17,7 +17,7 @@ import psutil
 from benchmarks.report import finish, machine, parser
 from judges.nano import data
 from judges.nano.pairs import pair_of
-from serving.process import ServiceProcess
+from serving.testing.process import ServiceProcess
 
 KINDS = ("Judge", "ServeController", "gcs_server", "raylet", "agent")
 

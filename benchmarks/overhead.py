@@ -27,8 +27,8 @@ from benchmarks.report import finish, interval, machine, parser
 from judges.nano import data
 from judges.nano.pairs import pair_of
 from serving import deploy
-from serving.process import ServiceProcess, free_port
 from serving.ray_security import require_token
+from serving.testing.process import ServiceProcess, free_port
 
 SAME: dict[str, Any] = {"prompt": "?", "response_a": "x", "response_b": "y", "effort": "none"}
 MOST_OVERHEAD = 5.0

@@ -28,7 +28,7 @@ from rrm.engines import open_engine
 from rrm.engines.base import Engine, EngineOptions
 from rrm.engines.sglang import SGLangEngine
 from rrm.types import Pair, Side, Unscored, Verdict
-from serving.rows import read_dataset
+from serving.datasets import read_dataset
 from serving.testing.sglang_cpu import ARGS
 
 LADDER = (16, 32)

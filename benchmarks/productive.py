@@ -22,8 +22,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from benchmarks.models import smollm2
 from benchmarks.report import finish, interval, machine, parser
 from judges.asked import Asked
@@ -31,12 +29,12 @@ from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.replay import replay
 from rrm.stopping import Stopper
 from rrm.types import Pair, StopReason, Unscored, Verdict
-from serving.calibrate import Asked as Proof
-from serving.calibrate import TraceLine, calibrate
+from serving.calibrate import CalibrationOptions, TraceLine, calibrate
 from serving.client import AsyncClient
-from serving.process import ServiceProcess
-from serving.rows import read_dataset
+from serving.datasets import read_dataset
+from serving.reports.console import console
 from serving.settings import load_settings
+from serving.testing.process import ServiceProcess
 
 LADDER = (16, 32)
 AT_ONCE = 8
@@ -128,12 +126,12 @@ def main() -> int:
         config = folder / "closecall.toml"
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
         stopper = calibrate(
-            Console(highlight=False),
+            console(),
             load_settings(config),
             dataset,
             folder / "traces.jsonl",
             out,
-            Proof(epsilon=0.01, delta=0.1),
+            CalibrationOptions(epsilon=0.01, delta=0.1),
         )
         calibrated = time.monotonic() - began
         config.write_text("\n".join([*lines, f'stopper = "{out}"']) + "\n", encoding="utf-8")

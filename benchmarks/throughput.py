@@ -35,7 +35,7 @@ from rrm.artifact import load_calibration
 from rrm.engines.sglang import SGLangEngine, TokenCount
 from rrm.parse import Choice
 from rrm.types import Pair, Verdict
-from serving.process import ServiceProcess
+from serving.testing.process import ServiceProcess
 from serving.testing.sglang_cpu import CONFIG, OPTIONS
 
 CALLERS = 32

@@ -9,8 +9,13 @@ import secrets
 from collections.abc import Sequence
 from enum import Enum
 
-OPEN_ROUTES = frozenset({"/live", "/ready"})
-"""answered without a key, so that orchestrators can ask"""
+OPEN_ROUTES = frozenset(
+    {"/live", "/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+)
+"""answered without a key: orchestrators ask the first two, people read the others, which tell
+nothing of what is served here"""
+OPEN_FOLDER = "/static-offline-docs"
+"""scripts and styles of the pages"""
 
 
 class Decision(Enum):
@@ -25,7 +30,7 @@ def decide(path: str, authorization: str | None, keys: Sequence[str]) -> Decisio
     Without configured keys everything may (the service is bound to loopback then). Keys are
     compared in constant time, and all of them, so that timing tells nothing.
     """
-    if not keys or path in OPEN_ROUTES:
+    if not keys or path in OPEN_ROUTES or path.startswith(f"{OPEN_FOLDER}/"):
         return Decision.ALLOW
     given = _key(authorization or "")
     if not given:

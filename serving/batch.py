@@ -21,11 +21,12 @@ from rrm.allocation.budget import Budget
 from rrm.errors import RefusedText
 from rrm.types import SCHEMA, Pair, Provenance, Unscored, Usage, Verdict
 from serving.client import AsyncClient
+from serving.datasets import Dataset, Row
+from serving.errors import SettingsError
 from serving.journal import Finished, Journal, Line
-from serving.registry import Registry, weights_digest
-from serving.rows import Dataset, Row
-from serving.settings import SettingsError
-from serving.wire import JudgeInfo
+from serving.model_host import ModelHost
+from serving.schemas import JudgeInfo
+from serving.weights import weights_digest
 
 L = TypeVar("L", bound=Finished)
 Made = TypeVar("Made", bound=Finished, covariant=True)
@@ -100,21 +101,21 @@ class Judging:
 class LocalJudge:
     """The settings' model in this process. budget: for all rows together."""
 
-    def __init__(self, registry: Registry, asked: Asked, budget: Budget | None = None) -> None:
-        self.registry, self.asked, self.budget = registry, asked, budget
-        self._judge = registry.pairwise(None)
+    def __init__(self, host: ModelHost, asked: Asked, budget: Budget | None = None) -> None:
+        self.host, self.asked, self.budget = host, asked, budget
+        self._judge = host.pairwise(None)
 
     async def identify(self) -> dict[str, Any]:
-        settings, provenance = self.registry.settings, self.provenance()
+        settings, provenance = self.host.settings, self.provenance()
         return {
             "model": provenance.model,
             "weights": weights_digest(settings.model)
-            if self.registry.local_weights
+            if self.host.local_weights
             else settings.model,
             "style": provenance.style,
             "prompt_hash": provenance.prompt_hash,
             "stopper": provenance.stopper,
-            "ladder": list(self.registry.ladder),
+            "ladder": list(self.host.ladder),
             "temperature": self._judge.temperature,
             "engine": settings.engine,
             "dtype": settings.dtype,
@@ -130,7 +131,7 @@ class LocalJudge:
 
 
 @dataclass(frozen=True)
-class Sums:
+class BudgetOptions:
     """What all rows of a batch may cost together; one of the three, or none."""
 
     tokens: int | None = None
@@ -141,7 +142,7 @@ class Sums:
     def given(self) -> bool:
         return any(one is not None for one in (self.tokens, self.flops, self.seconds))
 
-    def budget(self, registry: Registry, dataset: Dataset) -> Budget | None:
+    def budget(self, host: ModelHost, dataset: Dataset) -> Budget | None:
         """Raises SettingsError for two of them, or operations of a model that is not here."""
         if not self.given:
             return None
@@ -152,7 +153,7 @@ class Sums:
             return Budget(pairs=pairs, seconds=self.seconds)
         if self.tokens is not None:
             return Budget(self.tokens, pairs)
-        return Budget(self.flops or 0.0, pairs, registry.compute())
+        return Budget(self.flops or 0.0, pairs, host.compute())
 
     def known(self, budget: Budget, dataset: Dataset) -> Callable[[Line], None]:
         """Charges what earlier runs have spent."""

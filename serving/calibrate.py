@@ -31,19 +31,21 @@ from rrm.stopping import PositionBias, Stopper, contradict
 from rrm.style import Style
 from rrm.trace import Trace, trace
 from serving.batch import Run, write_whole
+from serving.datasets import Dataset, Row
+from serving.errors import SettingsError
 from serving.journal import Finished
-from serving.page import page
+from serving.model_host import ModelHost
 from serving.prices import token_prices
-from serving.registry import Registry, model_directory, weights_digest
-from serving.rows import Dataset, Row
-from serving.settings import Settings, SettingsError
+from serving.reports.html import page
+from serving.settings import Settings
+from serving.weights import model_directory, weights_digest
 
 AT_ONCE = 64
 """pairs thought through at once"""
 
 
 @dataclass(frozen=True)
-class Asked:
+class CalibrationOptions:
     """How much may be lost, with what probability the proof may be wrong, and of what."""
 
     epsilon: float
@@ -70,44 +72,44 @@ class Tracing:
 
     kind = TraceLine
 
-    def __init__(self, registry: Registry, style: Style, asked: Asked) -> None:
-        self.registry, self.style, self.asked = registry, style, asked
+    def __init__(self, host: ModelHost, style: Style, options: CalibrationOptions) -> None:
+        self.host, self.style, self.options = host, style, options
 
     async def identify(self) -> dict[str, Any]:
-        registry = self.registry
+        host = self.host
         return {
-            "model": registry.engine.card.name,
-            "weights": weights_digest(registry.settings.model),
+            "model": host.engine.card.name,
+            "weights": weights_digest(host.settings.model),
             "style": self.style.name,
             "prompt_hash": self.style.prompt_hash,
-            "ladder": list(registry.ladder),
-            "temperature": registry.temperature(self.style),
-            "engine": registry.settings.engine,
-            "dtype": registry.settings.dtype,
-            **({"labels": "its own"} if self.asked.own else {}),
-            **({"votes": self.asked.votes} if self.asked.votes > 1 else {}),
+            "ladder": list(host.ladder),
+            "temperature": host.temperature(self.style),
+            "engine": host.settings.engine,
+            "dtype": host.settings.dtype,
+            **({"labels": "its own"} if self.options.own else {}),
+            **({"votes": self.options.votes} if self.options.votes > 1 else {}),
         }
 
     async def line(self, row: Row, key: str) -> TraceLine:
         """Raises SettingsError if the engine fails: traces that lack the hardest pairs mislead."""
         fault, found = row.fault, None
         label: Literal["a", "b"] | None = None
-        if not self.asked.own and (row.label == "a" or row.label == "b"):
+        if not self.options.own and (row.label == "a" or row.label == "b"):
             label = row.label
-        if row.pair is not None and label is None and not self.asked.own:
+        if row.pair is not None and label is None and not self.options.own:
             fault = "no label: give a or b"
         elif row.pair is not None:
-            registry = self.registry
+            host = self.host
             try:
                 found = await trace(
-                    registry.engine,
+                    host.engine,
                     self.style,
                     row.pair,
                     label,
-                    registry.ladder,
-                    registry.temperature(self.style),
+                    host.ladder,
+                    host.temperature(self.style),
                     row.group,
-                    self.asked.votes,
+                    self.options.votes,
                 )
             except RefusedText as refusal:
                 fault = str(refusal)
@@ -117,31 +119,36 @@ class Tracing:
 
 
 def calibrate(
-    console: Console, settings: Settings, dataset: Dataset, traces: Path, out: Path, asked: Asked
+    console: Console,
+    settings: Settings,
+    dataset: Dataset,
+    traces: Path,
+    out: Path,
+    options: CalibrationOptions,
 ) -> Stopper:
     """Trace what is missing, fit, certify, write. Raises SettingsError, with what to do."""
     if not engine_entry(settings.engine).capabilities.local_weights:
         raise SettingsError(f"the {settings.engine} engine has no thresholds to fit")
     labelled = sum(row.label in ("a", "b") for row in dataset.rows)
-    if not labelled and not asked.own:
+    if not labelled and not options.own:
         raise SettingsError(
             f"no row of {dataset.path} has a label; give a or b to each, or calibrate against the "
             "judge's own whole chains with --self-agreement"
         )
     weights = weights_digest(settings.model)
     before = kept_in(out, weights)
-    registry = Registry(settings)
+    host = ModelHost(settings)
     try:
-        style = registry.style(registry.default)
-        ladder, name = registry.ladder, registry.engine.card.name
-        temperature = registry.temperature(style)
+        style = host.style(host.default)
+        ladder, name = host.ladder, host.engine.card.name
+        temperature = host.temperature(style)
         pairs = [row.pair for row in dataset.rows if row.pair is not None]
-        tokens = token_prices(asked.price, registry, style, pairs)
+        tokens = token_prices(options.price, host, style, pairs)
         with TraceProgress(console, len(dataset.rows)) as progress:
-            run = Run(dataset, traces, Tracing(registry, style, asked), AT_ONCE, progress.told)
+            run = Run(dataset, traces, Tracing(host, style, options), AT_ONCE, progress.told)
             asyncio.run(run.go())
     finally:
-        registry.close()
+        host.close()
     found = read_traces(traces)
     if not found:
         raise SettingsError(f"no row of {dataset.path} could be traced; {traces} says why")
@@ -152,13 +159,13 @@ def calibrate(
         ladder,
         source,
         bond,
-        asked.epsilon,
-        asked.delta,
+        options.epsilon,
+        options.delta,
         temperature=temperature,
-        tokens=tokens.model_copy(update={"look": asked.look_tokens}),
+        tokens=tokens.model_copy(update={"look": options.look_tokens}),
     )
     keep(out, before, style, stopper)
-    tell(console, found, ladder, stopper, asked)
+    tell(console, found, ladder, stopper, options)
     shown = traces.with_name(f"{traces.name}.html")
     title = f"{name}, style {style.name}"
     shown.write_text(page(stopper, found, ladder, title), encoding="utf-8")
@@ -191,7 +198,11 @@ def keep(out: Path, before: Artifact, style: Style, stopper: Stopper) -> None:
 
 
 def tell(
-    console: Console, traces: Sequence[Trace], ladder: Sequence[int], stopper: Stopper, asked: Asked
+    console: Console,
+    traces: Sequence[Trace],
+    ladder: Sequence[int],
+    stopper: Stopper,
+    options: CalibrationOptions,
 ) -> None:
     """Whether thought helps, and what the half that certified the stopper says of it."""
     if stopper.productivity is not None:
@@ -199,7 +210,7 @@ def tell(
         console.print(stopper.productivity.finding, soft_wrap=True)
     console.print(bias_table(stopper.position_bias))
     if len(traces) < FEWEST:
-        why = shortfall(len(traces), asked.epsilon, asked.delta)
+        why = shortfall(len(traces), options.epsilon, options.delta)
         console.print(f"too few for thresholds: {why}", style="yellow", soft_wrap=True)
         return
     held = TraceArrays.of(traces[1::2], ladder)
@@ -219,7 +230,7 @@ def tell(
     )
     certificate, policy = stopper.certificate, stopper.policy
     if certificate is None or policy is None:
-        why = shortfall(len(traces), asked.epsilon, asked.delta)
+        why = shortfall(len(traces), options.epsilon, options.delta)
         console.print(f"no certificate, so whole chains are thought: {why}", style="yellow")
         return
     where = f"; it reads {where_read(found)}" if isinstance(policy, PricedPolicy) else ""

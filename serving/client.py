@@ -16,9 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from judges.asked import Asked, Watch
 from rrm.chain import ChainText
-from rrm.errors import RefusedText
 from rrm.types import Candidates, Checkpoint, Outcome, Pair, Score, ScoreOutcome, Unscored, Verdict
-from serving.wire import JudgeList, Problem, ThoughtEvent
+from serving.errors import RefusedRequest, ServiceError
+from serving.schemas import JudgeList, Problem, ThoughtEvent
 
 URL = "http://127.0.0.1:8000"
 AGAIN = frozenset({429, 502, 503})
@@ -26,21 +26,6 @@ AGAIN = frozenset({429, 502, 503})
 REFUSED = frozenset({400, 413, 422})
 OUTCOMES: TypeAdapter[Verdict | Unscored] = TypeAdapter(Outcome)
 SCORES: TypeAdapter[Score | Unscored] = TypeAdapter(ScoreOutcome)
-
-
-class ServiceError(RuntimeError):
-    """The service gave no outcome: not reachable, overloaded, out of time, or the key is wrong.
-
-    status: of the last answer, None if there was none. retry_after: seconds, if it said so.
-    """
-
-    def __init__(self, detail: str, status: int | None = None, retry_after: float | None = None):
-        super().__init__(detail)
-        self.status, self.retry_after = status, retry_after
-
-
-class RefusedRequest(RefusedText):
-    """The service cannot judge this text or these options (400, 413, 422)."""
 
 
 class _Calls:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from judges.asked import Asked
 from rrm.types import Pair, Verdict
 from serving.client import Client
-from serving.process import ServiceProcess
-from serving.settings import SettingsError
-from serving.show import WHY, print_outcome
+from serving.errors import SettingsError
+from serving.reports.console import WHY, print_outcome
+from serving.testing.process import ServiceProcess
 
 QUESTION = "What is 34 + 27 + 15?"
 RIGHT = "The answer is 76."
@@ -46,7 +47,8 @@ def run(console: Console) -> None:
         console.print(_table(verdicts))
         for title, index in (("A far pair in full", 0), ("A close pair in full", -1)):
             pair = pairs()[index]
-            console.print(f"\n[bold underline]{title}[/]: {pair.response_a!r}, {pair.response_b!r}")
+            head = Text(f"\n{title}", style="bold underline")
+            console.print(head.append(f": {pair.response_a!r}, {pair.response_b!r}", style="none"))
             print_outcome(console, verdicts[index])
         console.print("\nStopping the service ...")
     console.print("Done. Start your own: .venv/bin/closecall serve")

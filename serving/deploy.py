@@ -1,4 +1,4 @@
-"""Ray Serve hosts the Judge replicas; the Door in front of them listens in this process."""
+"""Ray Serve hosts the Judge replicas; the Gateway in front of them listens in this process."""
 
 from __future__ import annotations
 
@@ -16,19 +16,24 @@ import ray
 import uvicorn
 from ray import serve
 
-from serving.app import build_app
-from serving.door import DRAIN, Door
-from serving.origin import check_origin
+from serving.errors import SettingsError
+from serving.gateway import DRAIN, Gateway
+from serving.import_check import check_imports
+from serving.logging import open_log
+from serving.metrics import GatewayTelemetry
+from serving.preflight import gpus_of
+from serving.ray_replicas import RayReplicas
 from serving.ray_security import require_token
-from serving.registry import gpus_of
 from serving.replica import Judge
-from serving.settings import Settings, SettingsError
+from serving.rlhf import routers
+from serving.routes import build_app
+from serving.settings import Settings
 
 APP = "closecall"
 RAY = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # gRPC between Door and Judge, and fewer threads. Not HAProxy in front, which this brings too.
+    # gRPC between gateway and replicas, and fewer threads. Not HAProxy in front, which it brings.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
 }
@@ -54,9 +59,9 @@ def application(settings: Settings) -> Any:
         name="Judge",
         **replicas,
         max_ongoing_requests=settings.max_ongoing,
-        max_queued_requests=-1,  # the Door counts who waits
+        max_queued_requests=-1,  # the Gateway counts who waits
         ray_actor_options={"num_cpus": 0, "num_gpus": gpus_of(settings)},
-        logging_config={"enable_access_log": False},  # the Door writes a line of its own
+        logging_config={"enable_access_log": False},  # the Gateway writes a line of its own
         health_check_period_s=2,
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=DRAIN,
@@ -65,13 +70,13 @@ def application(settings: Settings) -> Any:
 
 
 class Service:
-    """Ray with the Judge replicas, and the Door on an HTTP server of this process.
+    """Ray with the Judge replicas, and the Gateway on an HTTP server of this process.
 
     Answers once constructed. Raises SettingsError for what kept it from starting.
     """
 
     def __init__(self, settings: Settings) -> None:
-        check_origin()
+        check_imports()
         for name, value in RAY.items():
             os.environ.setdefault(name, value)
         require_token()
@@ -83,7 +88,7 @@ class Service:
             _system_config={"metrics_report_interval_ms": 1000},
         )
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        # No proxies: every one would be another hop, and the Door is cheap.
+        # No proxies: every one would be another hop, and the Gateway is cheap.
         serve.start(proxy_location="Disabled")
         try:
             handle = serve.run(application(settings), name=APP, route_prefix=None)
@@ -109,10 +114,13 @@ class Service:
 
     async def _serve(self, settings: Settings, handle: Any) -> None:
         self._loop = asyncio.get_running_loop()
-        self.door = Door(settings, handle)  # here, since Serve may route in this very loop
+        # Here, since Serve may route in this very loop.
+        telemetry = GatewayTelemetry(open_log(settings))
+        self.gateway = Gateway(settings, RayReplicas(handle), telemetry)
+        trainers = routers(self.gateway, settings.request_timeout)
         self._http = uvicorn.Server(
             uvicorn.Config(
-                build_app(settings, self.door),
+                build_app(settings, self.gateway, trainers),
                 host=settings.host,
                 port=settings.port,
                 log_level="error",
@@ -125,7 +133,7 @@ class Service:
     def stop(self) -> None:
         """Let what was accepted finish, then take everything down."""
         if self._http is not None and self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self.door.drain(), self._loop).result(DRAIN + 5)
+            asyncio.run_coroutine_threadsafe(self.gateway.drain(), self._loop).result(DRAIN + 5)
             self._http.should_exit = True
             self._thread.join()
 

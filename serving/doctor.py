@@ -24,9 +24,12 @@ from rrm.decision.plan import REPLY_TOKENS
 from rrm.decision.state import READABLE_MASS
 from rrm.parse import Unread
 from rrm.types import Pair, Side
-from serving.registry import Registry, check_settings, device_of, model_directory
-from serving.rows import Row
-from serving.settings import Settings, SettingsError
+from serving.datasets import Row
+from serving.errors import SettingsError
+from serving.model_host import ModelHost
+from serving.preflight import check_settings, device_of
+from serving.settings import Settings
+from serving.weights import model_directory
 
 PAIRS = 10
 EXTRAS = (
@@ -130,10 +133,10 @@ def known_pairs() -> list[Labelled]:
 
 
 async def probe(
-    registry: Registry, pairs: Sequence[Labelled], tokens: int, told: Callable[[], None]
+    host: ModelHost, pairs: Sequence[Labelled], tokens: int, told: Callable[[], None]
 ) -> list[Probe]:
     """Ask every pair in both orders, at once. `told` is called as each is done."""
-    judge = registry.pairwise(None)
+    judge = host.pairwise(None)
 
     async def whole(pair: Pair, label: Side | None) -> Probe:
         """Where nothing can be probed, the whole replies."""
@@ -217,19 +220,19 @@ def machine() -> str:
     )
 
 
-def would_run(registry: Registry) -> list[tuple[str, str]]:
+def would_run(host: ModelHost) -> list[tuple[str, str]]:
     """What a service with these settings would be, row by row."""
-    settings, engine = registry.settings, registry.engine
-    where = f" at {model_directory(settings.model)}" if registry.local_weights else ""
+    settings, engine = host.settings, host.engine
+    where = f" at {model_directory(settings.model)}" if host.local_weights else ""
     styles = [
-        f"{name}{' (asked for)' if name == registry.default else ''}"
-        f"{'' if registry.stopper(registry.style(name)) else ', without thresholds'}"
-        for name in registry.names()
+        f"{name}{' (asked for)' if name == host.default else ''}"
+        f"{'' if host.stopper(host.style(name)) else ', without thresholds'}"
+        for name in host.names()
     ]
-    adaptive = registry.pairwise(None).stopper is not None
-    thought = f"adaptive over the checkpoints {registry.ladder}"
+    adaptive = host.pairwise(None).stopper is not None
+    thought = f"adaptive over the checkpoints {host.ladder}"
     if not adaptive:
-        thought = f"whole chains up to {registry.ladder[-1]} tokens: no thresholds are fitted"
+        thought = f"whole chains up to {host.ladder[-1]} tokens: no thresholds are fitted"
     if not engine.can_probe:
         thought = "whole replies, thought through where the orders disagree: no probes here"
     return [
@@ -265,14 +268,14 @@ def examine(
         )
     )
     check_settings(settings)
-    registry = Registry(settings)
+    host = ModelHost(settings)
     try:
-        console.print(facts(*would_run(registry)))
+        console.print(facts(*would_run(host)))
         console.print(f"\nprobing {len(pairs)} pairs in both orders ", end="")
-        probes = asyncio.run(probe(registry, pairs, tokens, lambda: console.print(".", end="")))
+        probes = asyncio.run(probe(host, pairs, tokens, lambda: console.print(".", end="")))
         console.print()
     finally:
-        registry.close()
+        host.close()
     health = Health.of(probes)
     console.print(health_table(health))
     for finding in health.findings() or ["nothing to complain about"]:
@@ -281,8 +284,8 @@ def examine(
         "closecall": closecall,
         "installed": here,
         "missing": missing,
-        "model": registry.engine.card.name,
-        "style": registry.default,
+        "model": host.engine.card.name,
+        "style": host.default,
         "health": asdict(health),
         "findings": health.findings(),
     }

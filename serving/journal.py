@@ -16,7 +16,7 @@ from typing import IO, Generic, Self, TypeVar
 from pydantic import Field
 
 from rrm.types import Outcome, Side, Told
-from serving.settings import SettingsError
+from serving.errors import SettingsError
 
 
 class Finished(Told):

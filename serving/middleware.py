@@ -15,8 +15,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth import Decision, decide
+from serving.schemas import Problem
 from serving.settings import Settings
-from serving.wire import Problem
 
 NOTES: ContextVar[dict[str, Any]] = ContextVar("NOTES")
 """what the log line of the current request will say; whoever knows something adds it"""
@@ -48,7 +48,7 @@ def problem_response(problem: Problem, retry_after: int | None = None) -> JSONRe
     )
 
 
-class Record:
+class RequestLogMiddleware:
     """Tells `recorder` about every request. Its id is X-Request-ID, and is sent back."""
 
     def __init__(self, app: ASGIApp, recorder: Recorder) -> None:
@@ -79,7 +79,7 @@ class Record:
             self.recorder.ended(route, status, time.monotonic() - began, facts)
 
 
-class Hangup:
+class CancelOnDisconnectMiddleware:
     """Cancels what a caller who has left was waiting for, so that its slot is free at once."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -119,7 +119,7 @@ class Hangup:
             listening.cancel()
 
 
-class Guard:
+class AuthMiddleware:
     """Lets nobody pass without a key, where keys are set."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -138,7 +138,7 @@ class Guard:
         await self.app(scope, receive, send)
 
 
-class BodyLimit:
+class BodySizeLimitMiddleware:
     """Refuses a body over `limit` bytes before anything parses it (413)."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:

@@ -14,8 +14,9 @@ from rrm.errors import EngineError, RefusedText
 from rrm.priced import PriceKind, TokenPrices
 from rrm.style import Style
 from rrm.types import Pair
-from serving.registry import Registry, model_directory
-from serving.settings import SettingsError
+from serving.errors import SettingsError
+from serving.model_host import ModelHost
+from serving.weights import model_directory
 
 SAMPLE = 32
 """pairs that are measured, all at once"""
@@ -26,16 +27,16 @@ GROWN = 16
 
 
 def token_prices(
-    kind: PriceKind, registry: Registry, style: Style, pairs: Sequence[Pair]
+    kind: PriceKind, host: ModelHost, style: Style, pairs: Sequence[Pair]
 ) -> TokenPrices:
     """Prices beside a generated token's. pairs: as they will come; some are tried on the engine.
 
     Raises SettingsError, with what to do.
     """
-    chains, temperature = [], registry.temperature(style)
+    chains, temperature = [], host.temperature(style)
     for pair in pairs:
         try:
-            chains.append(SwapPair(registry.engine, style, pair, temperature))
+            chains.append(SwapPair(host.engine, style, pair, temperature))
         except RefusedText:
             continue
         if len(chains) == WARM + SAMPLE:
@@ -50,7 +51,7 @@ def token_prices(
     if kind == "seconds":
         read, cached = sampled.read / sampled.generated, sampled.cached / sampled.generated
     elif kind == "flops":
-        read = _flops_to_read(registry, sampled.prompt)
+        read = _flops_to_read(host, sampled.prompt)
     return TokenPrices(
         kind=kind,
         read=read,
@@ -62,10 +63,10 @@ def token_prices(
     )
 
 
-def _flops_to_read(registry: Registry, prompt: float) -> float:
+def _flops_to_read(host: ModelHost, prompt: float) -> float:
     """Operations of a token of the prompt, as a share of those of a generated one."""
     try:
-        cost = CostModel.of_directory(model_directory(registry.settings.model))
+        cost = CostModel.of_directory(model_directory(host.settings.model))
     except (OSError, ValueError) as failure:
         raise SettingsError(
             f"this model's operations cannot be counted ({failure}); give --price seconds or tokens"

@@ -12,7 +12,7 @@ import os
 import secrets
 from typing import Any
 
-from serving.settings import SettingsError
+from serving.errors import SettingsError
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 

@@ -10,15 +10,14 @@ from judges.asked import Asked, Event
 from rrm.allocation.budget import Budget
 from rrm.chain import ChainText
 from rrm.errors import RefusedText, StyleMismatch
-from rrm.types import Checkpoint, Score, Unscored, Verdict
-from serving.observe import Metrics
-from serving.registry import Registry
+from serving.gateway import JudgeAnswer, ScoreAnswer, StreamItem
+from serving.metrics import Metrics
+from serving.model_host import ModelHost
+from serving.schemas import JudgeInfo, JudgeList, JudgeRequest, Refusal, ScoreRequest, ThoughtEvent
 from serving.settings import Settings
-from serving.wire import JudgeInfo, JudgeList, JudgeRequest, Refusal, ScoreRequest, ThoughtEvent
 
 ANSWERING = 0.3
 """seconds before the deadline at which a replica stops, so that its answer arrives in time"""
-StreamItem = ThoughtEvent | Checkpoint | Verdict | Unscored | Refusal
 
 
 class Judge:
@@ -28,25 +27,25 @@ class Judge:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.registry = Registry(settings, audits=True)
+        self.host = ModelHost(settings, audits=True)
         # Now, not in a request: large weights are hashed, and a calibration may be refused.
-        self.registry.stopper(self.registry.style(self.registry.default))
+        self.host.stopper(self.host.style(self.host.default))
         self.metrics = Metrics()
         mean = settings.tokens_per_pair
         self.budget = None if mean is None else Budget(per_pair=mean)
 
-    async def judge(self, request: JudgeRequest, deadline: float) -> Verdict | Unscored | Refusal:
+    async def judge(self, request: JudgeRequest, deadline: float) -> JudgeAnswer:
         try:
-            judge = self.registry.pairwise(request.style)
+            judge = self.host.pairwise(request.style)
             asked = _asked(request, deadline)
             outcome = await judge.judge(request.pair, asked, budget=self._budget(asked))
         except (RefusedText, StyleMismatch) as refusal:
             return Refusal(status=422, detail=str(refusal))
         return self.metrics.judged(outcome)
 
-    async def score(self, request: ScoreRequest, deadline: float) -> Score | Unscored | Refusal:
+    async def score(self, request: ScoreRequest, deadline: float) -> ScoreAnswer:
         try:
-            judge = self.registry.pointwise(request.style)
+            judge = self.host.pointwise(request.style)
             outcome = await judge.score(request.candidates, _asked(request, deadline))
         except (RefusedText, StyleMismatch) as refusal:
             return Refusal(status=422, detail=str(refusal))
@@ -56,7 +55,7 @@ class Judge:
         """Thought and checkpoints as they come, then the outcome; or one Refusal alone."""
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         try:
-            judge = self.registry.pairwise(request.style)
+            judge = self.host.pairwise(request.style)
         except StyleMismatch as refusal:
             yield Refusal(status=422, detail=str(refusal))
             return
@@ -82,19 +81,19 @@ class Judge:
 
     def judges(self) -> JudgeList:
         """What this replica serves."""
-        card, settings = self.registry.engine.card, self.registry.settings
+        card, settings = self.host.engine.card, self.host.settings
         infos = []
-        for name in self.registry.names():
-            style = self.registry.style(name)
+        for name in self.host.names():
+            style = self.host.style(name)
             infos.append(
                 JudgeInfo(
                     style=name,
                     model=card.name,
                     engine=settings.engine,
-                    default=name == self.registry.default,
-                    adaptive=self.registry.stopper(style) is not None,
+                    default=name == self.host.default,
+                    adaptive=self.host.stopper(style) is not None,
                     scores=1 in style.sizes,
-                    ladder=self.registry.ladder,
+                    ladder=self.host.ladder,
                     prompt_hash=style.prompt_hash,
                     reads=card.reads.describe if card.reads else "any text",
                 )
@@ -103,7 +102,7 @@ class Judge:
 
     async def check_health(self) -> None:
         """Ray replaces the replica when this raises."""
-        await self.registry.engine.check()
+        await self.host.engine.check()
 
 
 def _asked(request: JudgeRequest | ScoreRequest, deadline: float) -> Asked:

@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from rrm.engines.registry import DEFAULT, ENGINES, engine_entry
+from serving.errors import SettingsError
 
 ENGINE_OPTIONS = {
     "base_url": "base_url",
@@ -28,10 +29,6 @@ ENGINE_OPTIONS = {
 """fields of EngineOptions that only some engines take, and how they are called here"""
 NANO = "nano"
 """the name of the bundled model"""
-
-
-class SettingsError(ValueError):
-    """The service cannot start like this; the message says what to change."""
 
 
 class Settings(BaseSettings):

@@ -17,7 +17,7 @@ from judges.nano import WEIGHTS
 from rrm.engines import open_engine
 from rrm.engines.base import Engine, EngineOptions
 from rrm.engines.sglang import SGLangEngine
-from serving.process import ServiceProcess
+from serving.testing.process import ServiceProcess
 from serving.testing.sglang_cpu import ENV, INSTALLED, OPTIONS
 
 NEEDS = {"service": "service", "slow": "service", "with_sglang": "sglang"}

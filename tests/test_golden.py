@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from judges.styles.registry import open_style, style_names
-from serving.registry import weights_digest
+from serving.weights import weights_digest
 from tests.golden import kept, nano, scripted
 
 

@@ -13,19 +13,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any
+from typing import Annotated, Any
 
-from rrm.types import Message, Prompt, Score, Unscored, Verdict
-from serving.app import DoorProtocol, ProblemError
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rrm.types import Effort, Message, Prompt, Score, Unscored, Verdict
+from serving.errors import ProblemError
 from serving.middleware import note
-from serving.wire import (
-    SHORTEST,
-    JudgeRequest,
-    RewardAnswer,
-    RewardOptions,
-    RewardRequest,
-    ScoreRequest,
-)
+from serving.routes import GatewayProtocol
+from serving.schemas import SHORTEST, JudgeRequest, ScoreRequest, Text
 
 MOST_SECONDS = 165.0
 """the client gives up after 180"""
@@ -40,6 +37,69 @@ EDGE = re.compile(
     r"|(?P<llama_end><\|eot_id\|>)"
 )
 """where a turn of ChatML (Qwen and others) or of Llama 3 begins and ends"""
+
+
+class RewardRequest(BaseModel):
+    """What OpenRLHF 0.11 posts: three lists of one length, in practice one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "query": ["What is 345 + 278? It is 623."],
+                    "prompts": ["What is 345 + 278?"],
+                    "labels": ["623"],
+                }
+            ]
+        }
+    )
+
+    query: Annotated[tuple[Text, ...], Field(min_length=1, max_length=256)]
+    prompts: Annotated[tuple[Text, ...], Field(min_length=1, max_length=256)]
+    labels: tuple[Any, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> RewardRequest:
+        if len(self.prompts) != len(self.query) or len(self.labels or self.query) != len(
+            self.query
+        ):
+            raise ValueError("query, prompts and labels must be of one length")
+        return self
+
+
+class RewardOptions(BaseModel):
+    """How samples are rewarded: in the URL, since the trainer writes the body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    style: str | None = Field(None, description="default: grm, if the model speaks it")
+    effort: Effort = "adaptive"
+    failed: float = Field(0.5, ge=0, le=1, description="stand-in where judging failed")
+
+
+class RewardAnswer(BaseModel):
+    """Finite always. `extra_logs.judge_failed` is 1 where the reward is only a stand-in."""
+
+    rewards: tuple[float, ...]
+    scores: tuple[float, ...]
+    extra_logs: dict[str, tuple[float, ...]]
+
+
+def router(gateway: GatewayProtocol, most_seconds: float) -> APIRouter:
+    """The route of this trainer. most_seconds: that the service allows a request."""
+    routes = APIRouter()
+
+    @routes.post("/get_reward")
+    async def get_reward(
+        request: RewardRequest, options: Annotated[RewardOptions, Query()]
+    ) -> RewardAnswer:
+        """OpenRLHF's remote reward (`--reward.remote_url http://HOST:PORT/get_reward`): a score
+        from 0 to 1 for each response, or, in a style that only compares, how probably it beats
+        its label. `failed` is the stand-in where judging failed, which `extra_logs` tells."""
+        seconds = min(MOST_SECONDS, most_seconds)
+        return await RewardHandler(gateway, options, seconds).answer(request)
+
+    return routes
 
 
 @dataclass(frozen=True)
@@ -60,14 +120,14 @@ class Reward:
     failed: str | None = None
 
 
-class RewardDesk:
-    """Rewards posts by asking `door`. seconds: for all that one post needs.
+class RewardHandler:
+    """Rewards posts by asking `gateway`. seconds: for all that one post needs.
 
     Without a style in the options it takes one that scores, if the model speaks one.
     """
 
-    def __init__(self, door: DoorProtocol, options: RewardOptions, seconds: float) -> None:
-        self.door, self.options = door, options
+    def __init__(self, gateway: GatewayProtocol, options: RewardOptions, seconds: float) -> None:
+        self.gateway, self.options = gateway, options
         self.until = time.monotonic() + seconds
 
     async def answer(self, request: RewardRequest) -> RewardAnswer:
@@ -102,7 +162,7 @@ class RewardDesk:
 
     async def _judge(self, sample: Sample, seconds: float) -> Verdict | Score | Unscored:
         """Scored by a style that scores, else compared with its label. Raises ProblemError."""
-        judges = {info.style: info for info in (await self.door.judges()).judges}
+        judges = {info.style: info for info in (await self.gateway.judges()).judges}
         scoring = [info.style for info in judges.values() if info.scores]
         style = self.options.style or next(iter(scoring), None)
         common: dict[str, Any] = {
@@ -112,10 +172,10 @@ class RewardDesk:
             "timeout": seconds,
         }
         if style in scoring:
-            return await self.door.score(ScoreRequest(responses=(sample.response,), **common))
+            return await self.gateway.score(ScoreRequest(responses=(sample.response,), **common))
         if sample.label is None:
             raise ProblemError(422, "no label to compare with, and the style only compares", "")
-        return await self.door.judge(
+        return await self.gateway.judge(
             JudgeRequest(response_a=sample.response, response_b=sample.label, **common)
         )
 

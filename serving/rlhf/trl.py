@@ -13,7 +13,8 @@ from typing import Any
 from judges.asked import Asked
 from judges.tournament import PairJudge, Ranking, rank
 from rrm.types import Effort, Message, Prompt
-from serving.client import AsyncClient, ServiceError
+from serving.client import AsyncClient
+from serving.errors import ServiceError
 
 Text = str | Sequence[Mapping[str, Any]]
 """as TRL passes prompts and completions: text, or messages of a conversational dataset"""

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import psutil
 
-from serving.process import ServiceProcess
+from serving.testing.process import ServiceProcess
 
 SAME: dict[str, Any] = {"prompt": "?", "response_a": "x", "response_b": "y", "effort": "none"}
 

@@ -30,12 +30,12 @@ from benchmarks.frontier import (
     split,
 )
 from judges.nano.pairs import write_pairs
-from rrm.baselines import PUBLISHED, VOTING
 from rrm.calibration.arrays import TOKENS_ALONE
+from rrm.calibration.baselines import PUBLISHED, VOTING
 from rrm.calibration.lines import LINES, ONE_WHOLE
 from rrm.engines.base import Engine
 from rrm.trace import TracedChain, trace
-from serving.rows import read_dataset
+from serving.datasets import read_dataset
 from tests.helpers.styles import RRM
 from tests.helpers.traces import LADDER, arrays, simulated
 

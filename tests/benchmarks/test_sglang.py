@@ -13,7 +13,7 @@ from judges.nano import data
 from judges.nano.pairs import pair_of
 from rrm.engines.base import Engine
 from rrm.engines.sglang import SGLangEngine
-from serving.process import ServiceProcess
+from serving.testing.process import ServiceProcess
 from serving.testing.sglang_cpu import CONFIG
 
 

@@ -1,16 +1,20 @@
 """Who may call what."""
 
-import pytest
+import re
 
-from serving.app import build_app
+import pytest
+from fastapi.testclient import TestClient
+
 from serving.auth import Decision, decide
+from serving.rlhf import routers
+from serving.routes import build_app
 from serving.settings import load_settings
 
 KEYS = ("a-long-random-key", "another-long-key")
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/judge", "/v1/score", "/v1/judges", "/docs", "/new", "/live/x"]
+    "path", ["/v1/judge", "/v1/score", "/v1/judges", "/new", "/live/x", "/docs/x"]
 )
 @pytest.mark.parametrize(
     ("header", "expected"),
@@ -41,21 +45,42 @@ OPEN_OR_CLOSED = {
     "/metrics": "closed",
     "/live": "open",
     "/ready": "open",
-    "/docs": "closed",
-    "/docs/oauth2-redirect": "closed",
-    "/redoc": "closed",
-    "/openapi.json": "closed",
+    "/docs": "open",
+    "/docs/oauth2-redirect": "open",
+    "/redoc": "open",
+    "/openapi.json": "open",
+    "/static-offline-docs": "closed",  # the folder itself; its files are open
 }
 
 
 def test_every_route_there_is_has_its_row() -> None:
     """A new route fails here until somebody decided who may call it."""
-    app = build_app(load_settings(api_keys=list(KEYS)), None)  # type: ignore[arg-type]
+    trainers = routers(None, 1.0)  # type: ignore[arg-type]
+    app = build_app(load_settings(api_keys=list(KEYS)), None, trainers)  # type: ignore[arg-type]
     found = {
         path: "open" if decide(path, None, KEYS) is Decision.ALLOW else "closed"
-        for path in (vars(route)["path"] for route in app.routes)
+        for path in {*app.openapi()["paths"], *(vars(route).get("path") for route in app.routes)}
+        if path is not None  # a router of routers
     }
     assert found == OPEN_OR_CLOSED
+
+
+def test_the_docs_load_nothing_from_elsewhere_and_need_no_key() -> None:
+    app = build_app(load_settings(api_keys=list(KEYS)), StandIn())  # type: ignore[arg-type]
+    with TestClient(app) as http:
+        for page in ("/docs", "/redoc"):
+            text = http.get(page).text
+            parts = re.findall(r'(?:src|href)="([^"]+)"', text)
+            assert parts
+            assert all(part.startswith("/static-offline-docs/") for part in parts)
+            assert [http.get(part).status_code for part in parts] == [200] * len(parts)
+        assert http.get("/openapi.json").status_code == 200
+        assert http.get("/v1/judges").status_code == 401
+
+
+class StandIn:
+    def began(self) -> None: ...
+    def ended(self, *args: object) -> None: ...
 
 
 def test_without_keys_everything_is_open() -> None:

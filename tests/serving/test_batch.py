@@ -17,13 +17,12 @@ from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import EngineError, UnreadableText
 from rrm.types import Pair, Provenance, Unscored, Verdict
 from serving.batch import Judging, Run
-from serving.client import ServiceError
+from serving.datasets import read_dataset
+from serving.errors import ServiceError, SettingsError
 from serving.journal import Line
-from serving.process import ServiceProcess
-from serving.report import Tally, wilson
-from serving.rows import read_dataset
-from serving.settings import SettingsError
+from serving.reports.batch import Tally, wilson
 from serving.testing.kills import killed
+from serving.testing.process import ServiceProcess
 from tests.helpers.commands import closecall
 from tests.helpers.styles import RRM
 

@@ -14,8 +14,9 @@ from judges.nano.pairs import write_pairs
 from rrm.artifact import Artifact
 from rrm.calibration import FEWEST
 from serving.calibrate import TraceLine, read_traces
-from serving.registry import Registry, weights_digest
+from serving.model_host import ModelHost
 from serving.settings import load_settings
+from serving.weights import weights_digest
 from tests.helpers.commands import closecall
 
 N = 80
@@ -76,12 +77,12 @@ def test_killed_and_started_again_it_ends_with_a_certificate(
     assert certificate is not None
     assert (certificate.epsilon, certificate.n) == (0.2, N // 2)
 
-    registry = Registry(load_settings(stopper=out))
+    host = ModelHost(load_settings(stopper=out))
     try:
-        assert registry.pairwise("rrm").stopper == made.styles["rrm"].calibration
-        assert registry.pairwise("rm-r1").stopper is None
+        assert host.pairwise("rrm").stopper == made.styles["rrm"].calibration
+        assert host.pairwise("rm-r1").stopper is None
     finally:
-        registry.close()
+        host.close()
 
     # The traces are there already; a smaller loss cannot be proved on so few.
     strict = closecall(*words[:-1], "0.01")
@@ -131,8 +132,8 @@ def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
 def test_thresholds_need_the_ladder_and_decoding_they_were_fitted_on(
     changed: dict[str, object],
 ) -> None:
-    registry = Registry(load_settings(**changed))  # type: ignore[arg-type]
+    host = ModelHost(load_settings(**changed))  # type: ignore[arg-type]
     try:
-        assert registry.pairwise(None).stopper is None
+        assert host.pairwise(None).stopper is None
     finally:
-        registry.close()
+        host.close()

@@ -1,4 +1,4 @@
-"""The clients against the real service, and against a door that fails on purpose."""
+"""The clients against the real service, and against a gateway that fails on purpose."""
 
 import asyncio
 import threading
@@ -12,9 +12,10 @@ from judges.asked import Asked, Event
 from rrm.chain import ChainText
 from rrm.errors import RefusedText
 from rrm.types import Candidates, Checkpoint, Pair, Score, Verdict
-from serving.client import AsyncClient, Client, RefusedRequest, ServiceError, _Events
-from serving.process import ServiceProcess, free_port
-from serving.wire import ThoughtEvent
+from serving.client import AsyncClient, Client, _Events
+from serving.errors import RefusedRequest, ServiceError
+from serving.schemas import ThoughtEvent
+from serving.testing.process import ServiceProcess, free_port
 
 PAIR = Pair(
     prompt="What is 345 + 278?", response_a="The answer is 623.", response_b="It comes to 626."

@@ -1,4 +1,4 @@
-"""The whole service, for real: Ray Serve, the Door, two replicas of nano, called over HTTP."""
+"""The whole service, for real: Ray Serve, the Gateway, two replicas of nano, called over HTTP."""
 
 import concurrent.futures
 import json
@@ -10,8 +10,8 @@ import pytest
 
 from judges.nano import data
 from rrm.types import Score, Verdict
-from serving.process import ServiceProcess
 from serving.testing.load import replicas
+from serving.testing.process import ServiceProcess
 
 pytestmark = pytest.mark.service
 

@@ -14,8 +14,8 @@ from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from rrm.engines import open_engine
 from rrm.types import Candidates, Effort, Pair, Unscored
-from serving.process import ServiceProcess
 from serving.testing.load import SAME, callers, drain, replicas, scripted
+from serving.testing.process import ServiceProcess
 from tests.helpers.styles import GRM, RRM
 
 EFFORTS: tuple[Effort, ...] = ("none", "adaptive", "full")

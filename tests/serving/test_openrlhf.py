@@ -15,8 +15,8 @@ import pytest
 
 from judges.nano import data
 from rrm.types import Message
-from serving.process import ServiceProcess
 from serving.rlhf.openrlhf import read_sample
+from serving.testing.process import ServiceProcess
 
 PROMPT = "What is 345 + 278?"
 CHAT = f"<|im_start|>system\nYou help.<|im_end|>\n<|im_start|>user\n{PROMPT}<|im_end|>\n"

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from serving import ray_security
-from serving.process import ServiceProcess
-from serving.settings import SettingsError
+from serving.errors import SettingsError
+from serving.testing.process import ServiceProcess
 
 pytestmark = pytest.mark.service
 ENV = {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "known-to-everybody"}

@@ -14,8 +14,8 @@ from rrm.artifact import Artifact
 from rrm.audit import Expected
 from rrm.types import StopReason, Verdict
 from serving.replica import Judge
+from serving.schemas import JudgeRequest
 from serving.settings import load_settings
-from serving.wire import JudgeRequest
 from tests.helpers.judging import examples
 
 
@@ -49,7 +49,7 @@ def test_pairs_share_what_each_brings_along(replica: Judge) -> None:
         assert whole.usage.thinking_tokens > 50
         assert replica.budget.spent == spent
     finally:
-        replica.registry.close()
+        replica.host.close()
 
 
 @pytest.mark.slow
@@ -80,4 +80,4 @@ def test_drift_revokes_the_certificate_of_a_running_replica(tmp_path: Path) -> N
         assert any("certificate revoked" in note for note in after.judge.notes)
         assert after.reason is StopReason.ENDED
     finally:
-        replica.registry.close()
+        replica.host.close()

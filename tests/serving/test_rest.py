@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from rrm.types import Checkpoint, Verdict
-from serving.observe import select
-from serving.process import ServiceProcess
+from serving.metrics import select
+from serving.testing.process import ServiceProcess
 
 ASK = {
     "prompt": "What is 345 + 278?",

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from serving.app import build_app
-from serving.process import ServiceProcess
+from serving.rlhf import routers
+from serving.routes import build_app
 from serving.settings import load_settings
+from serving.testing.process import ServiceProcess
 
 pytestmark = pytest.mark.service
 
@@ -41,7 +42,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
 
 
 ours = load_settings(engine="scripted", api_keys=[KEY])
-document = build_app(ours, None).openapi()  # type: ignore[arg-type]
+document = build_app(ours, None, routers(None, 1.0)).openapi()  # type: ignore[arg-type]
 schema = schemathesis.openapi.from_dict(document)
 asked: set[str] = set()
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from serving.settings import SettingsError, load_settings
+from serving.errors import SettingsError
+from serving.settings import load_settings
 
 
 def test_flags_beat_the_environment_and_that_the_file(

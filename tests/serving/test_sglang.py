@@ -14,8 +14,8 @@ from judges.pairwise import PairwiseJudge
 from rrm.artifact import load_calibration
 from rrm.engines.base import Engine
 from rrm.types import Verdict
-from serving.process import ServiceProcess
 from serving.testing.load import callers
+from serving.testing.process import ServiceProcess
 from serving.testing.sglang_cpu import CONFIG, ENV
 from tests.helpers.styles import RRM
 

@@ -9,8 +9,8 @@ import pytest
 from judges.pairwise import PairwiseJudge
 from rrm.engines.base import Engine
 from rrm.engines.scripted import ScriptedEngine
-from serving.process import ServiceProcess, free_port
 from serving.rlhf.trl import CloseCallReward
+from serving.testing.process import ServiceProcess, free_port
 from tests.helpers.judging import nano_judge
 from tests.helpers.styles import RRM
 

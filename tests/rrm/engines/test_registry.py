@@ -10,8 +10,9 @@ import pytest
 
 from rrm.engines.base import EngineOptions
 from rrm.engines.registry import ENGINES, engine_entry
-from serving.process import ServiceProcess
-from serving.settings import ENGINE_OPTIONS, SettingsError, load_settings
+from serving.errors import SettingsError
+from serving.settings import ENGINE_OPTIONS, load_settings
+from serving.testing.process import ServiceProcess
 
 ROOT = Path(__file__).parents[3]
 ECHO = '''

@@ -3,7 +3,7 @@
 import re
 
 from rrm.calibration import FEWEST, calibrated
-from serving.page import page
+from serving.reports.html import page
 from tests.helpers.traces import BOND, LADDER, simulated
 
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import httpx2
 
-from serving.settings import SettingsError
+from serving.errors import SettingsError
 
 START_SECONDS = 420
 STOP_SECONDS = 60
@@ -44,7 +44,7 @@ class ServiceProcess:
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "serving.cli", "serve", "--port", str(port), *options]
         with log.open("wb") as out:
-            self.process = subprocess.Popen(  # noqa: S603 our own command
+            self.process = subprocess.Popen(
                 command,
                 stdout=out,
                 stderr=subprocess.STDOUT,

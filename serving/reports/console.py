@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rrm.types import OrderReading, StopReason, Unscored, Verdict
+from judges.tournament import Ranking
+from rrm.types import OrderReading, Score, StopReason, Unscored, Verdict
 
 WHY = {
     StopReason.MARGIN: "the margin was wide enough",
@@ -94,8 +98,50 @@ def path_table(outcome: Verdict) -> Table:
     return table
 
 
+def console(stderr: bool = False) -> Console:
+    """Of a command. Texts of strangers are printed in it, so brackets are no markup."""
+    return Console(stderr=stderr, highlight=False, markup=False)
+
+
 def print_outcome(console: Console, outcome: Verdict | Unscored) -> None:
     console.print(verdict_text(outcome), soft_wrap=True, highlight=False)
+
+
+def print_score(console: Console, responses: Sequence[str], outcome: Score | Unscored) -> None:
+    if isinstance(outcome, Unscored):
+        print_outcome(console, outcome)
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("score", justify="right")
+    table.add_column("response", overflow="fold")
+    for value, response in zip(outcome.scores, responses, strict=True):
+        table.add_row(f"{value:.2f}", Text(response))
+    console.print(table)
+    said = f"{outcome.judge.model}, style {outcome.judge.style}"
+    console.print(f"{outcome.usage.thinking_tokens} thinking tokens; {said}")
+
+
+def print_ranking(console: Console, responses: Sequence[str], ranking: Ranking) -> None:
+    """From the strongest on; responses that could not be compared last."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("rank", justify="right")
+    table.add_column("strength", justify="right")
+    table.add_column("response", overflow="fold")
+    known = [strength for strength in ranking.strengths if strength is not None]
+    for strength, response in sorted(
+        zip(ranking.strengths, responses, strict=True),
+        key=lambda one: -math.inf if one[0] is None else one[0],
+        reverse=True,
+    ):
+        if strength is None:
+            table.add_row("-", "-", Text(response))
+        else:
+            place = 1 + sum(other > strength for other in known)
+            table.add_row(str(place), f"{strength:+.2f}", Text(response))
+    console.print(table)
+    console.print(f"{ranking.pairs} pairs compared, {ranking.thinking_tokens} thinking tokens")
+    for failure in dict.fromkeys(ranking.failures):
+        console.print(f"not compared: {failure}", style="yellow", soft_wrap=True)
 
 
 def _certificate(outcome: Verdict) -> list[Text]:

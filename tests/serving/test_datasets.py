@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from rrm.types import Message, Pair
-from serving.rows import choose_columns, read_dataset
-from serving.settings import SettingsError
+from serving.datasets import choose_columns, read_dataset
+from serving.errors import SettingsError
 
 
 def test_jsonl_and_csv_give_the_same_rows(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from rich.console import Console
 
 from rrm.types import Certificate, StopReason
 from serving.journal import Line
-from serving.report import Tally
-from serving.show import WHY, headline, print_outcome, verdict_text
+from serving.reports.batch import Tally
+from serving.reports.console import WHY, headline, print_outcome, verdict_text
 from tests.helpers.judging import LONG, at, prefers_good, scripted, verdict, voting
 
 

@@ -9,7 +9,7 @@ class NameClash(ImportError):
     """A package of ours is shadowed by another project's."""
 
 
-def check_origin() -> None:
+def check_imports() -> None:
     """Raise NameClash if `rrm` or `judges` was installed by another project."""
     for name in ("rrm", "judges"):
         module = importlib.import_module(name)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrm.baselines import PUBLISHED, Route, oracle, others, ours, played
 from rrm.calibration import FEWEST
 from rrm.calibration.arrays import TraceArrays
+from rrm.calibration.baselines import PUBLISHED, Route, oracle, others, ours, played
 from rrm.calibration.replay import Walked, replay
 from rrm.productivity import Productivity
 from rrm.stopping import PositionBias, Stopper

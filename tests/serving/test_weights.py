@@ -7,10 +7,11 @@ import pytest
 
 from judges.nano import WEIGHTS
 from rrm.artifact import CALIBRATION_FILE, STOPPER_FILE, Artifact
-from serving import digest
-from serving.digest import digest_of, digest_of_sizes
-from serving.registry import Registry
-from serving.settings import Settings, SettingsError
+from serving import weights
+from serving.errors import SettingsError
+from serving.model_host import ModelHost
+from serving.settings import Settings
+from serving.weights import digest_of, digest_of_sizes
 from tests.helpers.styles import RRM
 
 
@@ -18,16 +19,16 @@ from tests.helpers.styles import RRM
 def hashed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     """Counts what is hashed; everything is large, and the cache is empty."""
     calls: list[int] = []
-    real = digest._hashed
+    real = weights._hashed
 
     def counted(files: list[Path], shown: bool) -> str:
         calls.append(len(files))
         return real(files, shown)
 
-    monkeypatch.setattr(digest, "LARGE", 0)
-    monkeypatch.setattr(digest, "_known", {})
-    monkeypatch.setattr(digest, "_hashed", counted)
-    monkeypatch.setattr(digest, "_cache", lambda: tmp_path / "cache" / "digests.json")
+    monkeypatch.setattr(weights, "LARGE", 0)
+    monkeypatch.setattr(weights, "_known", {})
+    monkeypatch.setattr(weights, "_hashed", counted)
+    monkeypatch.setattr(weights, "_cache", lambda: tmp_path / "cache" / "digests.json")
     return calls
 
 
@@ -51,7 +52,7 @@ def test_it_is_hashed_once_until_a_file_changes(
 ) -> None:
     folder = model(tmp_path / "one")
     first = digest_of(folder)
-    monkeypatch.setattr(digest, "_known", {})  # as another process
+    monkeypatch.setattr(weights, "_known", {})  # as another process
     (folder / STOPPER_FILE).write_text("{}")
     (folder / "calibration.json").write_text("{}")
     assert digest_of(folder) == first
@@ -67,10 +68,10 @@ def test_a_cache_that_cannot_be_written_or_read_costs_nothing_else(
     folder = model(tmp_path / "one")
     first = digest_of(folder)
     (tmp_path / "cache" / "digests.json").write_text("no JSON")
-    monkeypatch.setattr(digest, "_known", {})
+    monkeypatch.setattr(weights, "_known", {})
     assert digest_of(folder) == first
-    monkeypatch.setattr(digest, "_cache", lambda: folder / "config.json" / "no" / "folder")
-    monkeypatch.setattr(digest, "_known", {})
+    monkeypatch.setattr(weights, "_cache", lambda: folder / "config.json" / "no" / "folder")
+    monkeypatch.setattr(weights, "_known", {})
     assert digest_of(folder) == first
 
 
@@ -86,9 +87,9 @@ def test_thresholds_bound_by_sizes_are_refused_with_what_to_do(
     sizes = digest_of_sizes(folder)
     old = kept.model_copy(update={"model_digest": sizes})
     file.write_text(old.model_dump_json())
-    registry = Registry(Settings(model=str(folder)))
+    host = ModelHost(Settings(model=str(folder)))
     with pytest.raises(SettingsError, match="closecall calibrate --data"):
-        registry.stopper(RRM)
+        host.stopper(RRM)
     file.write_text(kept.model_dump_json())
-    assert registry.stopper(RRM) is not None
-    registry.close()
+    assert host.stopper(RRM) is not None
+    host.close()

@@ -1,21 +1,17 @@
-"""What the service tells about itself: metrics through Ray's own, one log line a request."""
+"""What the service counts, through Ray's own metrics."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import defaultdict
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import httpx2
 import ray
-import structlog
 from ray.serve import metrics
 
-from rrm.types import Score, Unscored, Verdict
-from serving.settings import Settings
+from serving.gateway import Judged
 
 TOKENS: list[float] = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192]
 SECONDS: list[float] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120]
@@ -27,7 +23,6 @@ OURS = (
 )
 PAUSE = 0.5
 """seconds that what was counted waits; Ray itself exports once a second"""
-Judged = TypeVar("Judged", Verdict | Unscored, Score | Unscored)
 
 
 def _keys(*names: str) -> Any:
@@ -97,11 +92,12 @@ class Metrics(Batched):
         return outcome
 
 
-class DoorMetrics(Batched):
-    """What the Door counts: it sees what no replica does."""
+class GatewayTelemetry(Batched):
+    """Counts what the gateway sees and no replica does, and writes the log. log: structlog's."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Any) -> None:
         super().__init__()
+        self._log = log
         self._answers = metrics.Counter(
             "closecall_answers", "Answers by route and status", _keys("route", "status")
         )
@@ -117,10 +113,11 @@ class DoorMetrics(Batched):
         self.open += 1
         self._soon()
 
-    def ended(self, route: str, status: int, seconds: float) -> None:
+    def ended(self, route: str, status: int, seconds: float, facts: Mapping[str, Any]) -> None:
         self.open -= 1
         self.count(self._answers, route=route, status=str(status))
         self.observe(self._latency, seconds, route=route)
+        self._log.info("request", route=route, status=status, seconds=round(seconds, 4), **facts)
 
     def retried(self) -> None:
         self.count(self._retries)
@@ -128,6 +125,9 @@ class DoorMetrics(Batched):
     def _flush(self) -> None:
         self._gauge.set(self.open)
         super()._flush()
+
+    async def exposition(self) -> str:
+        return await exposition()
 
 
 async def exposition() -> str:
@@ -159,16 +159,3 @@ def select(text: str) -> str:
             families.setdefault(family, []).append(line)
     lines = [line for name, rows in families.items() for line in (*heads[name], *rows)]
     return "\n".join(lines) + "\n"
-
-
-def open_log(settings: Settings) -> Any:
-    """A structlog logger of JSON lines: to the settings' file, else to standard error."""
-    out = sys.stderr if settings.log_file is None else Path(settings.log_file).open("a")  # noqa: SIM115
-    return structlog.wrap_logger(
-        structlog.WriteLogger(out),
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        wrapper_class=structlog.BoundLogger,
-    )

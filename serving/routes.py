@@ -1,49 +1,45 @@
-"""The routes. Each is one line; the Door behind them does the work."""
+"""The routes. Each is one line; the Gateway behind them does the work."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, Protocol
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Protocol
 
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from rrm import __version__
 from rrm.types import Outcome, Score, ScoreOutcome, Unscored, Verdict
-from serving.middleware import BodyLimit, Guard, Hangup, Record, Recorder, problem_response
-from serving.settings import Settings
-from serving.wire import (
+from serving.auth import OPEN_FOLDER
+from serving.errors import ProblemError
+from serving.middleware import (
+    AuthMiddleware,
+    BodySizeLimitMiddleware,
+    CancelOnDisconnectMiddleware,
+    Recorder,
+    RequestLogMiddleware,
+    problem_response,
+)
+from serving.schemas import (
     JudgeList,
     JudgeRequest,
     Problem,
-    RewardAnswer,
-    RewardOptions,
-    RewardRequest,
     ScoreRequest,
     Status,
 )
+from serving.settings import Settings
 
 
-class ProblemError(Exception):
-    """Becomes a problem+json answer."""
-
-    def __init__(
-        self, status: int, title: str, detail: str, retry_after: int | None = None
-    ) -> None:
-        super().__init__(detail)
-        self.problem = Problem(status=status, title=title, detail=detail)
-        self.retry_after = retry_after
-
-
-class DoorProtocol(Recorder, Protocol):
-    """What the routes need: the Door, or a stand-in of the same shape."""
+class GatewayProtocol(Recorder, Protocol):
+    """What the routes need: the Gateway, or a stand-in of the same shape."""
 
     async def judge(self, request: JudgeRequest) -> Verdict | Unscored: ...
     async def stream(self, request: JudgeRequest) -> AsyncIterator[str]: ...
     async def score(self, request: ScoreRequest) -> Score | Unscored: ...
-    async def reward(self, request: RewardRequest, options: RewardOptions) -> RewardAnswer: ...
     async def judges(self) -> JudgeList: ...
     async def ready(self) -> Status: ...
     async def metrics(self) -> str: ...
@@ -85,43 +81,37 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-def build_app(settings: Settings, door: DoorProtocol) -> FastAPI:
-    """The HTTP application in front of `door`."""
-    app = FastAPI(
+def build_app(
+    settings: Settings, gateway: GatewayProtocol, routers: Iterable[APIRouter] = ()
+) -> FastAPI:
+    """The HTTP application in front of `gateway`. routers: of trainers, behind the same key."""
+    app = FastAPIOffline(  # its pages load nothing from elsewhere
         title="closecall",
         summary="Reasoning reward models that think longer on a close call",
-        version="0.1.0",
+        version=__version__,
         responses=PROBLEMS,
+        static_url=OPEN_FOLDER,
     )
 
-    # The Guard decides; this only tells it in the OpenAPI document.
+    # The AuthMiddleware decides; this only tells it in the OpenAPI document.
     key = [Depends(HTTPBearer(auto_error=False))] if settings.api_keys else []
 
     @app.post("/v1/judge", response_model=Outcome, responses=STREAM, dependencies=key)
     async def judge(request: JudgeRequest) -> Any:
         """Which of two responses is better, how sure the judge is, and what that cost."""
         if request.stream:
-            return StreamingResponse(await door.stream(request), media_type="text/event-stream")
-        return await door.judge(request)
+            return StreamingResponse(await gateway.stream(request), media_type="text/event-stream")
+        return await gateway.judge(request)
 
     @app.post("/v1/score", response_model=ScoreOutcome, dependencies=key)
     async def score(request: ScoreRequest) -> Any:
         """How good each of one or more responses is, from 1 to 10 (style grm)."""
-        return await door.score(request)
-
-    @app.post("/get_reward", dependencies=key)
-    async def get_reward(
-        request: RewardRequest, options: Annotated[RewardOptions, Query()]
-    ) -> RewardAnswer:
-        """OpenRLHF's remote reward (`--reward.remote_url http://HOST:PORT/get_reward`): a score
-        from 0 to 1 for each response, or, in a style that only compares, how probably it beats
-        its label. `failed` is the stand-in where judging failed, which `extra_logs` tells."""
-        return await door.reward(request, options)
+        return await gateway.score(request)
 
     @app.get("/v1/judges", dependencies=key)
     async def judges() -> JudgeList:
         """The styles this service can be asked in, and the model behind them."""
-        return await door.judges()
+        return await gateway.judges()
 
     @app.get("/live")
     async def live() -> Status:
@@ -131,12 +121,15 @@ def build_app(settings: Settings, door: DoorProtocol) -> FastAPI:
     @app.get("/ready")
     async def ready() -> Status:
         """A judge is loaded and answers."""
-        return await door.ready()
+        return await gateway.ready()
 
     @app.get("/metrics", response_class=PlainTextResponse, dependencies=key)
     async def metrics() -> str:
         """Prometheus' text format: ours (`ray_closecall_`) and Ray Serve's (`ray_serve_`)."""
-        return await door.metrics()
+        return await gateway.metrics()
+
+    for router in routers:
+        app.include_router(router, dependencies=key)
 
     @app.exception_handler(ProblemError)
     async def on_problem(_: Request, failure: ProblemError) -> Response:
@@ -155,10 +148,10 @@ def build_app(settings: Settings, door: DoorProtocol) -> FastAPI:
         return answer
 
     # The last one added is the first that a request meets.
-    app.add_middleware(Hangup)
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
-    app.add_middleware(Guard, settings=settings)
-    app.add_middleware(Record, recorder=door)
+    app.add_middleware(CancelOnDisconnectMiddleware)
+    app.add_middleware(BodySizeLimitMiddleware, limit=settings.max_body_bytes)
+    app.add_middleware(AuthMiddleware, settings=settings)
+    app.add_middleware(RequestLogMiddleware, recorder=gateway)
     return app
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from judges.styles.score import MOST_RESPONSES
 from rrm.types import Candidates, Effort, Message, Pair, Prompt
@@ -113,52 +113,6 @@ class ScoreRequest(_Request):
     @property
     def candidates(self) -> Candidates:
         return Candidates(prompt=self.prompt, responses=self.responses)
-
-
-class RewardRequest(BaseModel):
-    """What OpenRLHF 0.11 posts: three lists of one length, in practice one."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "query": ["What is 345 + 278? It is 623."],
-                    "prompts": ["What is 345 + 278?"],
-                    "labels": ["623"],
-                }
-            ]
-        }
-    )
-
-    query: Annotated[tuple[Text, ...], Field(min_length=1, max_length=256)]
-    prompts: Annotated[tuple[Text, ...], Field(min_length=1, max_length=256)]
-    labels: tuple[Any, ...] | None = None
-
-    @model_validator(mode="after")
-    def _one_length(self) -> RewardRequest:
-        if len(self.prompts) != len(self.query) or len(self.labels or self.query) != len(
-            self.query
-        ):
-            raise ValueError("query, prompts and labels must be of one length")
-        return self
-
-
-class RewardOptions(BaseModel):
-    """How samples are rewarded: in the URL, since the trainer writes the body."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    style: str | None = Field(None, description="default: grm, if the model speaks it")
-    effort: Effort = "adaptive"
-    failed: float = Field(0.5, ge=0, le=1, description="stand-in where judging failed")
-
-
-class RewardAnswer(BaseModel):
-    """Finite always. `extra_logs.judge_failed` is 1 where the reward is only a stand-in."""
-
-    rewards: tuple[float, ...]
-    scores: tuple[float, ...]
-    extra_logs: dict[str, tuple[float, ...]]
 
 
 class ThoughtEvent(BaseModel):

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from rrm.types import Pair, Prompt, Side
-from serving.settings import SettingsError
+from serving.errors import SettingsError
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "instruction", "query", "input", "messages"),

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from rrm.baselines import (
+from rrm.calibration import calibrated
+from rrm.calibration.arrays import TraceArrays
+from rrm.calibration.baselines import (
     VOTING,
     Operating,
     Route,
@@ -19,8 +21,6 @@ from rrm.baselines import (
     uniform,
     uniform_votes,
 )
-from rrm.calibration import calibrated
-from rrm.calibration.arrays import TraceArrays
 from rrm.trace import TracedChain
 from tests.helpers.traces import BOND, LADDER, chain, simulated
 

@@ -1,7 +1,7 @@
 """What every request reaches first: it holds no model and asks the Judge replicas.
 
-It asks again when a replica died under a judgement (judging twice is harmless) and turns a full
-queue into 429.
+It asks again when a replica died under a judgement (judging twice is harmless), turns a full queue
+into 429, a lost replica into 503 and a deadline into 504. It knows no Ray: `serving.ray_replicas`.
 """
 
 from __future__ import annotations
@@ -9,53 +9,77 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
-
-from ray.exceptions import RayActorError
-from ray.serve.exceptions import (
-    DeploymentUnavailableError,
-    ReplicaUnavailableError,
-)
+from typing import Any, Protocol, TypeVar
 
 from rrm.errors import EngineError
 from rrm.types import Checkpoint, Score, Unscored, Verdict
-from serving.app import ProblemError
+from serving.errors import ProblemError
 from serving.middleware import note
-from serving.observe import DoorMetrics, Judged, exposition, open_log
-from serving.replica import StreamItem
-from serving.rlhf.openrlhf import MOST_SECONDS, RewardDesk
-from serving.settings import Settings
-from serving.wire import (
+from serving.schemas import (
     JudgeList,
     JudgeRequest,
     Problem,
     Refusal,
-    RewardAnswer,
-    RewardOptions,
-    RewardRequest,
     ScoreRequest,
     Status,
     ThoughtEvent,
 )
+from serving.settings import Settings
 
 TRIES = 3
+PAUSE = 0.2
+"""seconds before the second try; the third waits twice as long"""
 DRAIN = 30
 """seconds that accepted requests get to finish at the end"""
+JudgeAnswer = Verdict | Unscored | Refusal
+ScoreAnswer = Score | Unscored | Refusal
+StreamItem = ThoughtEvent | Checkpoint | Verdict | Unscored | Refusal
+Judged = TypeVar("Judged", Verdict | Unscored, Score | Unscored)
 EVENTS: dict[type, str] = {ThoughtEvent: "thought", Checkpoint: "checkpoint", Problem: "problem"}
 
 
-class Door:
-    """FastAPI in front, Judge replicas behind. Implements `serving.app.DoorProtocol`.
+class ReplicaLost(Exception):
+    """The replica died or was not there; another may answer."""
 
-    replicas: Serve's handle of the Judge deployment.
+
+class Replicas(Protocol):
+    """The Judge replicas, whichever is free. Every call may raise ReplicaLost.
+
+    A caller that leaves takes its work along. deadline: in Unix time.
     """
 
-    def __init__(self, settings: Settings, replicas: Any) -> None:
-        self.settings = settings
-        self._replicas = replicas.options(_by_reference=False)  # by gRPC
-        self._metrics, self._log = DoorMetrics(), open_log(settings)
+    async def judge(self, request: JudgeRequest, deadline: float) -> JudgeAnswer: ...
+    async def score(self, request: ScoreRequest, deadline: float) -> ScoreAnswer: ...
+    def stream(self, request: JudgeRequest, deadline: float) -> AsyncGenerator[StreamItem]: ...
+    async def judges(self) -> JudgeList: ...
+    async def check_health(self) -> None:
+        """Raises EngineError too."""
+        ...
+
+
+class Telemetry(Protocol):
+    """Who is told what happens here."""
+
+    @property
+    def open(self) -> int:
+        """Requests under way."""
+        ...
+
+    def began(self) -> None: ...
+    def ended(self, route: str, status: int, seconds: float, facts: Mapping[str, Any]) -> None: ...
+    def retried(self) -> None: ...
+    async def exposition(self) -> str:
+        """All metrics of the service, in Prometheus' text format."""
+        ...
+
+
+class Gateway:
+    """FastAPI in front, Judge replicas behind. Implements `serving.routes.GatewayProtocol`."""
+
+    def __init__(self, settings: Settings, replicas: Replicas, telemetry: Telemetry) -> None:
+        self.settings, self._replicas, self._telemetry = settings, replicas, telemetry
         self._judges: JudgeList | None = None
         slots = (settings.max_replicas or settings.replicas) * settings.max_ongoing
         self._places, self._taken = slots + settings.max_queued, 0
@@ -65,15 +89,15 @@ class Door:
 
     async def judge(self, request: JudgeRequest) -> Verdict | Unscored:
         with self._place():
-            answer = await self._ask(_asking(self._replicas.judge), request)
+            answer = await self._ask(self._replicas.judge, request)
         outcome: Verdict | Unscored = _accepted(answer)
-        return self._told(request, outcome)
+        return self._noted(request, outcome)
 
     async def score(self, request: ScoreRequest) -> Score | Unscored:
         with self._place():
-            answer = await self._ask(_asking(self._replicas.score), request)
+            answer = await self._ask(self._replicas.score, request)
         outcome: Score | Unscored = _accepted(answer)
-        return self._told(request, outcome)
+        return self._noted(request, outcome)
 
     async def stream(self, request: JudgeRequest) -> AsyncIterator[str]:
         """Server-sent events. What can be refused is refused before the first one."""
@@ -88,68 +112,63 @@ class Door:
         return all_of_them()
 
     async def _events(self, request: JudgeRequest) -> AsyncIterator[str]:
-        items: Any = None
+        items: AsyncGenerator[StreamItem] | None = None
 
         async def first(*question: Any) -> StreamItem:
             nonlocal items
-            items = self._replicas.stream.options(stream=True).remote(*question)
-            opening: StreamItem = await _unless_left(items, anext(items))
-            return opening
+            items = self._replicas.stream(*question)
+            return await anext(items)
 
         with self._place():
             item: StreamItem | None = _accepted(await self._ask(first, request))
             until = asyncio.get_running_loop().time() + self._seconds(request)
             try:
-                while item is not None:
+                while item is not None and items is not None:
                     if isinstance(item, Verdict | Unscored):
-                        self._told(request, item)
+                        self._noted(request, item)
                     yield _event(item)
                     # Not around the yield: who asks for the next event may be another task.
                     async with asyncio.timeout_at(until):
                         item = await anext(items, None)
-            except (RayActorError, TimeoutError) as failure:
+            except (ReplicaLost, TimeoutError) as failure:
                 detail = f"{type(failure).__name__} in the middle of the stream; ask again"
                 yield _event(Problem(title="Cut off", status=503, detail=detail))
             finally:
-                items.cancel()  # the caller left, or the time was up; nothing if it has ended
-
-    async def reward(self, request: RewardRequest, options: RewardOptions) -> RewardAnswer:
-        seconds = min(MOST_SECONDS, self.settings.request_timeout)
-        return await RewardDesk(self, options, seconds).answer(request)
+                if items is not None:  # the caller left, or the time was up
+                    await items.aclose()
 
     async def judges(self) -> JudgeList:
         if self._judges is None:  # what is served does not change
-            self._judges = await self._ask(_asking(self._replicas.judges))
+            self._judges = await self._ask(self._replicas.judges)
         return self._judges
 
     async def ready(self) -> Status:
         try:
-            await self._ask(_asking(self._replicas.check_health))
+            await self._ask(self._replicas.check_health)
         except EngineError as failure:
             detail = f"{failure}; the replica is being replaced"
             raise ProblemError(503, "Not ready", detail, 5) from None
         return Status(status="ready")
 
     async def metrics(self) -> str:
-        return await exposition()
+        return await self._telemetry.exposition()
 
     # -- what the middleware tells ----------------------------------------------------------------
 
     def began(self) -> None:
-        self._metrics.began()
+        self._telemetry.began()
 
     def ended(self, route: str, status: int, seconds: float, facts: Mapping[str, Any]) -> None:
-        self._metrics.ended(route, status, seconds)
-        if self._draining and not self._metrics.open:
+        self._telemetry.ended(route, status, seconds, facts)
+        if self._draining and not self._telemetry.open:
             self._idle.set()
-        self._log.info("request", route=route, status=status, seconds=round(seconds, 4), **facts)
 
     # -- the end ----------------------------------------------------------------------------------
 
     async def drain(self) -> None:
         """Refuse what comes from now on, and wait up to DRAIN seconds for what is under way."""
         self._draining = True
-        if self._metrics.open:
+        if self._telemetry.open:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), DRAIN)
 
@@ -194,16 +213,16 @@ class Door:
         for attempt in range(TRIES):
             try:
                 return await call()
-            except (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError):
-                self._metrics.retried()
-                await asyncio.sleep(0.2 * (attempt + 1))
+            except ReplicaLost:
+                self._telemetry.retried()
+                await asyncio.sleep(PAUSE * (attempt + 1))
         raise ProblemError(503, "No judge", "no replica could answer; they are being restarted", 5)
 
     def _seconds(self, request: JudgeRequest | ScoreRequest | None) -> float:
         asked = None if request is None else request.timeout
         return min(asked or math.inf, self.settings.request_timeout)
 
-    def _told(self, request: JudgeRequest | ScoreRequest, outcome: Judged) -> Judged:
+    def _noted(self, request: JudgeRequest | ScoreRequest, outcome: Judged) -> Judged:
         """Put an outcome into the request's log line."""
         note(
             style=outcome.judge.style,
@@ -214,25 +233,6 @@ class Door:
         if self.settings.log_text:
             note(text=request.model_dump(exclude_unset=True))
         return outcome
-
-
-def _asking(method: Any) -> Callable[..., Awaitable[Any]]:
-    """A replica's method as a coroutine function."""
-
-    async def ask(*question: Any) -> Any:
-        response = method.remote(*question)
-        return await _unless_left(response, response)
-
-    return ask
-
-
-async def _unless_left(response: Any, answer: Awaitable[Any]) -> Any:
-    """The answer; if nobody waits for it any more, its replica is told to stop."""
-    try:
-        return await answer
-    except asyncio.CancelledError:
-        response.cancel()
-        raise
 
 
 def _event(item: StreamItem | Problem) -> str:

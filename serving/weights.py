@@ -1,4 +1,4 @@
-"""What identifies the weights of a model directory: the contents of its files.
+"""Where the weights of a model lie, and what identifies them: the contents of its files.
 
 Hashing the weights of a large model takes a minute. It is done once: the result is kept in the
 user's cache directory, since weights may be read-only, until a file changes its size or time.
@@ -16,7 +16,10 @@ from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+from judges.nano import WEIGHTS
 from rrm.artifact import CALIBRATION_FILE, STOPPER_FILE
+from serving.errors import SettingsError
+from serving.settings import NANO
 
 LARGE = 2**30
 """bytes from which on progress is shown and the result is kept on disk"""
@@ -27,6 +30,35 @@ APART = frozenset({STOPPER_FILE, CALIBRATION_FILE})
 
 _known: dict[str, str] = {}
 """digests by signature, within this process"""
+
+
+def model_directory(model: str) -> Path:
+    """Where the weights of `model` lie: the bundled ones, a directory, or a hub snapshot.
+
+    Raises SettingsError if there is nothing there.
+    """
+    if model == NANO:
+        return WEIGHTS
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if model.count("/") == 1 and not path.is_absolute() and not model.startswith("."):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            return Path(snapshot_download(model))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as failure:
+            raise SettingsError(
+                f"the hub model {model!r} could not be fetched ({type(failure).__name__}); "
+                "download it first and pass its directory"
+            ) from None
+    raise SettingsError(f"no model at {model!r}: give `nano`, a directory, or a hub id OWNER/NAME")
+
+
+def weights_digest(model: str) -> str:
+    """Hash of the model's files, its thresholds aside. Raises SettingsError if there are none."""
+    return digest_of(model_directory(model))
 
 
 def digest_of(directory: Path) -> str:

@@ -7,56 +7,59 @@ import pytest
 from judges.nano import WEIGHTS
 from judges.styles.registry import FAMILIES
 from rrm.errors import StyleMismatch
-from serving.registry import Registry, check_settings, model_directory
-from serving.settings import SettingsError, load_settings
+from serving.errors import SettingsError
+from serving.model_host import ModelHost
+from serving.preflight import check_settings
+from serving.settings import load_settings
+from serving.weights import model_directory
 
 PROMPT = "Which?\n{prompt}\n{response_1}\n{response_2}\n"
 
 
 def test_nano_speaks_its_styles_with_thresholds() -> None:
-    registry = Registry(load_settings())
+    host = ModelHost(load_settings())
     try:
-        assert registry.names() == ("rrm", "rm-r1", "grm")
-        assert all(registry.pairwise(name).stopper for name in registry.names())
-        assert registry.pairwise(None) is registry.pairwise("rrm")
+        assert host.names() == ("rrm", "rm-r1", "grm")
+        assert all(host.pairwise(name).stopper for name in host.names())
+        assert host.pairwise(None) is host.pairwise("rrm")
         with pytest.raises(StyleMismatch, match="not 'rm-r1-instruct'"):
-            registry.pairwise("rm-r1-instruct")
+            host.pairwise("rm-r1-instruct")
     finally:
-        registry.close()
+        host.close()
 
 
 def test_a_service_watches_for_drift_and_a_command_does_not() -> None:
     for audits, share, watched in ((True, 0.5, True), (False, 0.5, False), (True, 0.0, False)):
-        registry = Registry(load_settings(audit_share=share), audits=audits)
+        host = ModelHost(load_settings(audit_share=share), audits=audits)
         try:
-            judge = registry.pairwise("rrm")
+            judge = host.pairwise("rrm")
             assert (judge.auditor is not None) is watched
             assert judge.auditor is None or judge.auditor.share == share
         finally:
-            registry.close()
+            host.close()
 
 
 @pytest.mark.parametrize("changed", [{"ladder": (4, 8)}, {"temperature": 0.5}])
 def test_thresholds_belong_to_what_they_were_fitted_on(changed: dict[str, object]) -> None:
-    registry = Registry(load_settings(**changed))  # type: ignore[arg-type]
+    host = ModelHost(load_settings(**changed))  # type: ignore[arg-type]
     try:
-        assert registry.pairwise(None).stopper is None
+        assert host.pairwise(None).stopper is None
     finally:
-        registry.close()
+        host.close()
 
 
 def test_another_prompt_takes_the_thresholds_away(tmp_path: Path) -> None:
     file = tmp_path / "prompt.txt"
     file.write_text(PROMPT)
-    registry = Registry(load_settings(prompt_file=file))
+    host = ModelHost(load_settings(prompt_file=file))
     try:
-        assert registry.pairwise(None).stopper is None
-        assert registry.pairwise("rm-r1").stopper is not None
+        assert host.pairwise(None).stopper is None
+        assert host.pairwise("rm-r1").stopper is not None
     finally:
-        registry.close()
+        host.close()
     file.write_text("{prompt}")
     with pytest.raises(SettingsError, match="response_1"):
-        Registry(load_settings(prompt_file=file))
+        ModelHost(load_settings(prompt_file=file))
 
 
 def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
@@ -91,39 +94,39 @@ def family(folder: Path, name: str) -> str:
 
 def test_a_known_family_picks_its_style_and_a_mismatch_is_refused(tmp_path: Path) -> None:
     distilled = family(tmp_path, "RM-R1-DeepSeek-Distilled-Qwen-7B")
-    registry = Registry(load_settings(model=distilled))
+    host = ModelHost(load_settings(model=distilled))
     try:
-        assert registry.default == "rm-r1"
-        assert registry.pairwise(None).style.name == "rm-r1"
-        assert "rm-r1-instruct" not in registry.names()
-        assert {"judgelrm", "prometheus-absolute"} <= set(registry.names())
+        assert host.default == "rm-r1"
+        assert host.pairwise(None).style.name == "rm-r1"
+        assert "rm-r1-instruct" not in host.names()
+        assert {"judgelrm", "prometheus-absolute"} <= set(host.names())
     finally:
-        registry.close()
+        host.close()
     with pytest.raises(StyleMismatch, match="model of style rm-r1, not rm-r1-instruct"):
         check_settings(load_settings(model=distilled, style="rm-r1-instruct"))
     instruct = family(tmp_path, "RM-R1-Qwen2.5-Instruct-7B")  # but nano has a <think> token
     with pytest.raises(StyleMismatch, match="without a <think> token"):
-        Registry(load_settings(model=instruct))
-    registry = Registry(load_settings(model=family(tmp_path, "JudgeLRM-7B")))
+        ModelHost(load_settings(model=instruct))
+    host = ModelHost(load_settings(model=family(tmp_path, "JudgeLRM-7B")))
     try:
-        assert registry.default == "judgelrm"
-        assert registry.pairwise(None).style.stop == "</think>"
+        assert host.default == "judgelrm"
+        assert host.pairwise(None).style.stop == "</think>"
     finally:
-        registry.close()
+        host.close()
 
 
 def test_a_style_of_ones_own_is_served(tmp_path: Path) -> None:
     source = FAMILIES / "think-rm.toml"
     mine = tmp_path / "mine.toml"
     mine.write_text(source.read_text().replace('name = "think-rm"', 'name = "mine"'))
-    registry = Registry(load_settings(prompt_file=mine))
+    host = ModelHost(load_settings(prompt_file=mine))
     try:
-        assert registry.default == "mine"
-        assert registry.names() == ("mine", "rrm", "rm-r1", "grm")
-        assert registry.pairwise(None).temperature == 0.6
-        assert registry.pairwise("mine").stopper is None
+        assert host.default == "mine"
+        assert host.names() == ("mine", "rrm", "rm-r1", "grm")
+        assert host.pairwise(None).temperature == 0.6
+        assert host.pairwise("mine").stopper is None
     finally:
-        registry.close()
+        host.close()
     with pytest.raises(StyleMismatch, match="holds the style mine, not rrm"):
         check_settings(load_settings(prompt_file=mine, style="rrm"))
     mine.write_text(mine.read_text().replace("[thought]", "[thoughts]"))
@@ -141,8 +144,8 @@ def test_chains_are_decoded_as_told_else_as_calibrated_else_as_the_authors_do(
         ({"prompt_file": prompt}, 0.6),  # none fits these words, so RRM's own
         ({"temperature": 0.3}, 0.3),
     ):
-        registry = Registry(load_settings(**given))
+        host = ModelHost(load_settings(**given))
         try:
-            assert registry.pairwise(None).temperature == temperature
+            assert host.pairwise(None).temperature == temperature
         finally:
-            registry.close()
+            host.close()
