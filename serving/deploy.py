@@ -16,7 +16,7 @@ import ray
 import uvicorn
 from ray import serve
 
-from serving.errors import SettingsError
+from serving.errors import ProblemError, SettingsError
 from serving.gateway import DRAIN, Gateway
 from serving.import_check import check_imports
 from serving.logging import open_log
@@ -30,6 +30,11 @@ from serving.routes import build_app
 from serving.settings import Settings
 
 APP = "closecall"
+NAME = "Judge"
+STARTS = 2
+"""tries of a replica to start, before the service gives up"""
+FIRST_ANSWER = 60.0
+"""seconds that the first answer of a replica may take, which has judged a pair before"""
 RAY = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -56,9 +61,10 @@ def application(settings: Settings) -> Any:
         }
     judge: Any = serve.deployment(
         Judge,
-        name="Judge",
+        name=NAME,
         **replicas,
         max_ongoing_requests=settings.max_ongoing,
+        max_constructor_retry_count=STARTS,
         max_queued_requests=-1,  # the Gateway counts who waits
         ray_actor_options={"num_cpus": 0, "num_gpus": gpus_of(settings)},
         logging_config={"enable_access_log": False},  # the Gateway writes a line of its own
@@ -79,6 +85,7 @@ class Service:
         check_imports()
         for name, value in RAY.items():
             os.environ.setdefault(name, value)
+        keep_proxies_out()
         require_token()
         ray.init(
             address="local",  # never another's Ray, such as a trainer's that RAY_ADDRESS names
@@ -92,8 +99,9 @@ class Service:
         serve.start(proxy_location="Disabled")
         try:
             handle = serve.run(application(settings), name=APP, route_prefix=None)
-        except RuntimeError as failure:  # a replica's constructor raised
-            raise SettingsError(f"the judge did not start: {failure}") from failure
+        except RuntimeError as failure:  # a replica's constructor or its first judgement raised
+            said = serve.status().applications[APP].deployments[NAME].message
+            raise SettingsError(f"the judge did not start: {cause_of(said)}") from failure
         self._http: uvicorn.Server | None = None
         self._thread = threading.Thread(
             target=self._listen, args=(settings, handle), name="http", daemon=True
@@ -103,6 +111,19 @@ class Service:
             if not self._thread.is_alive():
                 raise SettingsError(f"cannot listen on {settings.host}:{settings.port}")
             time.sleep(0.01)
+        self._first_answer()
+
+    def _first_answer(self) -> None:
+        """The way to a replica holds. Raises SettingsError."""
+        ready = asyncio.run_coroutine_threadsafe(self.gateway.ready(), self._loop)
+        try:
+            ready.result(FIRST_ANSWER)
+        except (ProblemError, TimeoutError) as failure:
+            ready.cancel()
+            raise SettingsError(
+                f"the judge runs and cannot be reached from its own gateway ({failure}); look for "
+                "a proxy (http_proxy, https_proxy) or a firewall on this machine's addresses"
+            ) from None
 
     @property
     def listening(self) -> bool:
@@ -136,6 +157,21 @@ class Service:
             asyncio.run_coroutine_threadsafe(self.gateway.drain(), self._loop).result(DRAIN + 5)
             self._http.should_exit = True
             self._thread.join()
+
+
+def keep_proxies_out() -> None:
+    """gRPC would send what the gateway asks its replicas through a proxy that is set."""
+    own: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    known = os.environ.get("no_grpc_proxy") or os.environ.get("no_proxy", "")  # noqa: SIM112
+    addresses = dict.fromkeys([own, "127.0.0.1", "localhost", *filter(None, known.split(","))])
+    os.environ["no_grpc_proxy"] = ",".join(addresses)  # noqa: SIM112, gRPC's own spelling
+
+
+def cause_of(told: str) -> str:
+    """Of a deployment's failure as Serve tells it, a traceback: what was raised, and with what."""
+    lines = told.rstrip().splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith(" ")]
+    return "\n".join(lines[frames[-1] + 1 :] if frames else lines)
 
 
 def shut_down() -> None:

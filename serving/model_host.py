@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from judges.asked import LADDER
+from judges.asked import LADDER, Asked
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.styles.label import LabelStyle
@@ -20,6 +20,7 @@ from rrm.engines.registry import engine_entry
 from rrm.errors import EngineError, StyleMismatch
 from rrm.stopping import Stopper
 from rrm.style import Style
+from rrm.types import Candidates, Pair, Score, Unscored, Verdict
 from serving.errors import SettingsError
 from serving.preflight import check_settings, check_style, device_of, own_style, style_name
 from serving.settings import NANO, Settings
@@ -49,6 +50,10 @@ def open_settings_engine(settings: Settings) -> Engine:
         return open_engine(f"{settings.engine}:{where}", options)
     except (OSError, ValueError, EngineError) as failure:
         raise SettingsError(str(failure)) from failure
+
+
+FIRST_TOKENS = 16
+"""thinking tokens of the pair that is judged before any other"""
 
 
 class ModelHost:
@@ -143,6 +148,26 @@ class ModelHost:
                 continue
             fitting.append(name)
         return tuple(fitting)
+
+    async def judge_once(self) -> None:
+        """Judge one pair in the default style, as a request does, with a little thought.
+
+        Raises EngineError, StyleMismatch or whatever else would keep requests from being judged; a
+        judge that says nothing readable about this pair is another matter.
+        """
+        card, style = self.engine.card, self.style(self.default)
+        first, second = ("4", "5") if card.reads is None else card.reads.words[:2]
+        prompt = "What is 2 + 2?" if card.reads is None else first
+        asked = Asked(max_thinking_tokens=FIRST_TOKENS, seconds=self.settings.request_timeout)
+        outcome: Verdict | Score | Unscored
+        if 2 in style.sizes:
+            pair = Pair(prompt=prompt, response_a=first, response_b=second)
+            outcome = await self.pairwise(None).judge(pair, asked)
+        else:
+            candidates = Candidates(prompt=prompt, responses=(first,))
+            outcome = await self.pointwise(None).score(candidates, asked)
+        if isinstance(outcome, Unscored) and outcome.reason in ("engine_error", "deadline"):
+            raise EngineError(f"the first pair could not be judged: {outcome.detail}")
 
     def close(self) -> None:
         self.engine.close()

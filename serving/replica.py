@@ -31,6 +31,7 @@ class Judge:
         # Now, not in a request: large weights are hashed, and a calibration may be refused.
         self.host.stopper(self.host.style(self.host.default))
         self.metrics = Metrics()
+        self._judged = False
         mean = settings.tokens_per_pair
         self.budget = None if mean is None else Budget(per_pair=mean)
 
@@ -101,8 +102,12 @@ class Judge:
         return JudgeList(judges=tuple(infos))
 
     async def check_health(self) -> None:
-        """Ray replaces the replica when this raises."""
+        """Ray replaces the replica when this raises, and takes none for ready before it passed:
+        the first time, one pair is judged."""
         await self.host.engine.check()
+        if not self._judged:
+            await self.host.judge_once()
+            self._judged = True
 
 
 def _asked(request: JudgeRequest | ScoreRequest, deadline: float) -> Asked:

@@ -57,7 +57,8 @@ class ScriptedEngine:
         self.delay = delay
         self._texts = tuple(texts) or ("",)
         self._probe = probe
-        self._started = 0
+        self.started = 0
+        """sequences so far"""
         self._plans: dict[int, str] = {}
 
     def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> TokenSequence:
@@ -65,8 +66,8 @@ class ScriptedEngine:
         if len(text) > self.context:
             raise PromptTooLong(f"{len(text)} tokens; this model takes {self.context}")
         sequence = TokenSequence(prompt_ids=[ord(char) for char in text], sampling=sampling)
-        self._plans[id(sequence)] = self._texts[self._started % len(self._texts)]
-        self._started += 1
+        self._plans[id(sequence)] = self._texts[self.started % len(self._texts)]
+        self.started += 1
         return sequence
 
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
@@ -100,8 +101,6 @@ class ScriptedEngine:
         self._plans.clear()
 
     async def _turn(self) -> None:
-        if math.isinf(self.delay):
-            await asyncio.Event().wait()
         await asyncio.sleep(self.delay)
         if self.fault is not None:
             raise EngineError(str(self.fault)) from self.fault

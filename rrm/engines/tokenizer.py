@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from pathlib import Path
 
+from jinja2 import TemplateError
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from rrm.engines.labels import plan_labels
-from rrm.errors import PromptTooLong
+from rrm.errors import PromptTooLong, StyleMismatch
 from rrm.style import Rendered
 
 PLANS = 1024
@@ -24,6 +25,7 @@ class ChatTokenizer:
     def __init__(self, directory: Path) -> None:
         if not (directory / "config.json").is_file():
             raise FileNotFoundError(f"{directory} holds no model (no config.json)")
+        self._directory = directory
         self._tokenizer = AutoTokenizer.from_pretrained(directory)
         self.context: int = AutoConfig.from_pretrained(directory).max_position_embeddings
         self.control = frozenset(self._tokenizer.all_special_tokens) | frozenset(
@@ -52,11 +54,20 @@ class ChatTokenizer:
         return self.encode(text)[0] if text in self.control else None
 
     def prompt(self, rendered: Rendered) -> list[int]:
-        """The ids of a request in the model's chat template. Raises PromptTooLong."""
+        """The ids of a request in the model's chat template. Raises PromptTooLong,
+        StyleMismatch."""
         turns = [turn.model_dump() for turn in rendered.messages]
-        text = str(
-            self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        )
+        try:
+            text = str(
+                self._tokenizer.apply_chat_template(
+                    turns, add_generation_prompt=True, tokenize=False
+                )
+            )
+        except (ValueError, TemplateError) as failure:  # there is none, or it refuses a role
+            raise StyleMismatch(
+                f"the chat template of {self._directory} does not take this style's turns: "
+                f"{failure}; give a style that it takes, with --prompt-file"
+            ) from None
         if not rendered.opening or not text.rstrip().endswith(rendered.opening.rstrip()):
             text += rendered.opening  # some templates open the thought themselves
         ids = self.encode(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from collections.abc import Mapping
@@ -22,8 +23,9 @@ WEARS = 20
 def open_engine(model: str, options: EngineOptions = EngineOptions()) -> ScriptedEngine:
     """`faulty:FAULT`.
 
-    error: every call fails. flaky: one in three does. breaks: the first WEARS calls work, then
-    none. hang: no call ends. garbage: labels hold no probability and the text says nothing. nan.
+    error: every call fails. flaky: one in three does. breaks: the first pair and WEARS calls work,
+    then none. hang: no call after the first pair's ends. garbage: labels hold no probability and
+    the text says nothing. nan.
     Raises ValueError for anything else.
     """
     text = ["I have looked at both.</think>"]
@@ -35,7 +37,7 @@ def open_engine(model: str, options: EngineOptions = EngineOptions()) -> Scripte
         case "breaks":
             return BreakingEngine(text)
         case "hang":
-            return ScriptedEngine(text, delay=math.inf)
+            return HangingEngine(text)
         case "garbage":
             return ScriptedEngine(["%$#" * 40], _no_mass)
         case "nan":
@@ -52,13 +54,21 @@ class FlakyEngine(ScriptedEngine):
             raise EngineError("scripted to fail now and then")
 
 
+class HangingEngine(ScriptedEngine):
+    """Never answers, once the first pair is judged: else no service would start."""
+
+    async def _turn(self) -> None:
+        if self.started > 2:
+            await asyncio.Event().wait()
+
+
 class BreakingEngine(ScriptedEngine):
-    """Works for WEARS calls."""
+    """Works for WEARS calls after the first pair."""
 
     calls = 0
 
     async def _turn(self) -> None:
-        self.calls += 1
+        self.calls += self.started > 2
         if self.calls > WEARS:
             self.fault = RuntimeError("scripted to break")
         await super()._turn()
