@@ -21,14 +21,14 @@ from scipy.stats import spearmanr
 
 from benchmarks.frontier import MOST, TRACES, read
 from benchmarks.report import finish, interval, machine, parser
-from judges.asked import Asked
 from judges.nano import data
 from judges.nano.pairs import pair_of
+from judges.options import JudgeOptions
 from rrm.calibration import COMPUTED
 from rrm.calibration.arrays import TraceArrays
-from rrm.calibration.lines import settings
 from rrm.calibration.replay import whole
-from rrm.trace import Trace, trace
+from rrm.calibration.rivals import settings
+from rrm.calibration.trace import Trace, trace
 from rrm.types import Effort, Verdict
 from serving.model_host import ModelHost
 from serving.settings import load_settings
@@ -83,7 +83,7 @@ async def judge_all(host: ModelHost, style: str, examples: list[data.Example]) -
         unscored = False
         efforts: tuple[Effort, ...] = ("none", "adaptive")
         for effort in efforts:
-            outcome = await judge.judge(pair, Asked(effort))
+            outcome = await judge.judge(pair, JudgeOptions(effort))
             if not isinstance(outcome, Verdict) and outcome.reason != "order_conflict":
                 raise RuntimeError(f"{example.question}: {outcome.reason}, {outcome.detail}")
             unscored = not isinstance(outcome, Verdict)

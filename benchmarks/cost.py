@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.report import finish, interval, machine, parser
-from rrm.cost import CostModel, Machine
+from rrm.allocation.cost_model import CostModel, Machine
 
 LAYERS, HEAD, VOCAB = 8, 64, 4096
 SIZE = 24_000_000

@@ -34,13 +34,13 @@ async def kills(service: ServiceProcess, n: int, seed: int) -> Answers:
     """`n` requests of 24 callers while three replicas are killed, one after the other."""
     rng = random.Random(seed)
     bodies = [pair_of(data.draw(rng)).model_dump() for _ in range(n)]
-    asking = asyncio.create_task(callers(service.url, bodies, CALLERS))
+    as_facts = asyncio.create_task(callers(service.url, bodies, CALLERS))
     for _ in range(KILLS):
         await asyncio.sleep(1.5)
         alive = replicas(service)
-        if alive and not asking.done():
+        if alive and not as_facts.done():
             alive[0].kill()
-    return await asking
+    return await as_facts
 
 
 def missed(

@@ -33,27 +33,27 @@ from numpy.typing import NDArray
 
 from benchmarks.report import finish, machine, parser
 from judges.nano import WEIGHTS
-from rrm.audit import Auditor
 from rrm.calibration import COMPUTED, calibrated
 from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays
 from rrm.calibration.baselines import (
     PUBLISHED,
     VOTING,
-    Curve,
     Operating,
+    OperatingCurve,
     Route,
     oracle,
     others,
     ours,
     played,
 )
+from rrm.calibration.certify import p_value
 from rrm.calibration.learn import path, prices_of, prices_within
-from rrm.calibration.lines import settings
+from rrm.calibration.monitor import RiskMonitor
 from rrm.calibration.replay import Walked, replay, walk, whole
-from rrm.certificate import p_value
+from rrm.calibration.rivals import settings
+from rrm.calibration.trace import Trace
+from rrm.decision.priced import PricedPolicy, TokenPrices
 from rrm.engines.card import ModelCard
-from rrm.priced import PricedPolicy, TokenPrices
-from rrm.trace import Trace
 from serving.calibrate import TraceLine
 
 TRACES = Path(__file__).parent / "traces"
@@ -277,12 +277,12 @@ def proofs(every: TraceArrays, fitted: int, seed: int) -> dict[float, tuple[floa
 # -- published ways, audits -----------------------------------------------------------------------
 
 
-def published(made: Set, seed: int) -> tuple[dict[str, Any], dict[str, Curve]]:
-    """What the published ways need for the accuracy of our certified stopper, by measure, with 95 %
+def published(made: Set, seed: int) -> tuple[dict[str, Any], dict[str, OperatingCurve]]:
+    """What the published ways need for the accuracy of our certified policy, by measure, with 95 %
     intervals over resampled pairs; and the curves."""
-    stopper = calibrated(made.fitted, made.ladder, made.name, BOND, tokens=TOKENS_ALONE)
+    calibration = calibrated(made.fitted, made.ladder, made.name, BOND, tokens=TOKENS_ALONE)
     arrays = TraceArrays.of(made.held, made.ladder)
-    certified, full = played(arrays, stopper.policy), Operating.of(whole(arrays))
+    certified, full = played(arrays, calibration.policy), Operating.of(whole(arrays))
     rivals = others(made.fitted, made.held, made.ladder, seed)
     n = len(made.held)
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
@@ -302,14 +302,17 @@ def published(made: Set, seed: int) -> tuple[dict[str, Any], dict[str, Curve]]:
             )
         if not measure:
             said["of_oracle"] = interval(saved / (1 - weights @ best.cost(prices) / most))
-    said["certificate"] = stopper.certificate.model_dump() if stopper.certificate else {}
-    drawn = {"ours": ours(arrays, stopper), "ours, certified": [certified], "oracle": [best]}
+    said["certificate"] = calibration.certificate.model_dump() if calibration.certificate else {}
+    drawn = {"ours": ours(arrays, calibration), "ours, certified": [certified], "oracle": [best]}
     shown = [name for name in (*PUBLISHED, *VOTING) if name in rivals]
     return said, drawn | {name: rivals[name][0] for name in shown}
 
 
 def _needed(
-    curves: Sequence[Curve], prices: TokenPrices, weights: NDArray[Any], level: NDArray[Any]
+    curves: Sequence[OperatingCurve],
+    prices: TokenPrices,
+    weights: NDArray[Any],
+    level: NDArray[Any],
 ) -> NDArray[Any]:
     """What a rival's best setting costs at each resample's level of accuracy."""
     least = np.full(len(level), np.inf)
@@ -322,30 +325,30 @@ def _needed(
 
 
 def drift(made: Set, harder: Set, seed: int, prices: TokenPrices = COMPUTED) -> dict[str, Any]:
-    """An auditor of the stopper for `made`, shown pairs of `harder`, and of the same kind.
+    """A risk monitor of the calibration for `made`, shown pairs of `harder`, and of the same kind.
 
     Streams are drawn from the held-out pairs; the same kind from those that certified it.
     """
-    stopper = calibrated(made.fitted, made.ladder, made.name, BOND, tokens=prices)
-    if stopper.expected is None or stopper.certificate is None:
+    calibration = calibrated(made.fitted, made.ladder, made.name, BOND, tokens=prices)
+    if calibration.expected is None or calibration.certificate is None:
         return {}
-    expected, delta = stopper.expected, stopper.certificate.delta
+    expected, delta = calibration.expected, calibration.certificate.delta
     rng = np.random.default_rng(seed)
 
     def streams(traces: Sequence[Trace], runs: int, length: int) -> list[int | None]:
         """After how many audited pairs each stream was called drift."""
         arrays = TraceArrays.of(traces, made.ladder)
-        found, full = replay(arrays, stopper.policy), whole(arrays)
+        found, full = replay(arrays, calibration.policy), whole(arrays)
         apart = found.tied | (found.value * full.value <= 0)
         spent = np.minimum(1, found.spent.thought / np.maximum(1, full.spent.thought))
         ends: list[int | None] = []
         for _ in range(runs):
-            auditor = Auditor(expected, delta)
+            monitor = RiskMonitor(expected, delta)
             for row in rng.integers(len(arrays), size=length):
-                auditor.saw(bool(apart[row]), float(spent[row]))
-                if auditor.revoked:
+                monitor.observe(bool(apart[row]), float(spent[row]))
+                if monitor.revoked:
                     break
-            ends.append(auditor.audited if auditor.revoked else None)
+            ends.append(monitor.audited if monitor.revoked else None)
         return ends
 
     after = streams(harder.held, DRIFTS, AUDITED)
@@ -405,7 +408,9 @@ def missed_by_published(name: str, said: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def plot(drawn: Mapping[tuple[str, str], Mapping[str, Curve]], file: Path, seed: int) -> None:
+def plot(
+    drawn: Mapping[tuple[str, str], Mapping[str, OperatingCurve]], file: Path, seed: int
+) -> None:
     """Accuracy against thinking tokens, and below it against computed ones; a column a set and
     style. The bands are 95 % of 200 resamplings of the pairs."""
     import matplotlib
@@ -427,7 +432,7 @@ def plot(drawn: Mapping[tuple[str, str], Mapping[str, Curve]], file: Path, seed:
     figure.savefig(file, dpi=90)
 
 
-def _draw(panel: Any, label: str, curve: Curve, prices: TokenPrices, seed: int) -> None:
+def _draw(panel: Any, label: str, curve: OperatingCurve, prices: TokenPrices, seed: int) -> None:
     x = np.array([one.cost(prices).mean() for one in curve])
     order = np.argsort(x)
     right = np.stack([one.right for one in curve])[order]

@@ -29,7 +29,7 @@ from benchmarks.report import finish, interval, machine, parser
 from judges.nano import CALIBRATION, WEIGHTS
 from judges.pairwise import PairwiseJudge
 from judges.styles.registry import open_style
-from rrm.artifact import load_calibration
+from rrm.calibration.artifact import load_calibration
 from rrm.engines import open_engine
 from serving.rlhf.trl import CloseCallReward
 
@@ -164,8 +164,8 @@ def main() -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     style = open_style("rrm")
     engine = open_engine(f"transformers:{WEIGHTS}")
-    stopper = load_calibration(CALIBRATION, "rrm", style.prompt_hash)
-    reward = Watched(PairwiseJudge(engine, style, stopper, engine.card.ladder))
+    calibration = load_calibration(CALIBRATION, "rrm", style.prompt_hash)
+    reward = Watched(PairwiseJudge(engine, style, calibration, engine.card.ladder))
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         trainer = train(reward, given.n, given.seed, folder)

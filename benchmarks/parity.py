@@ -18,9 +18,9 @@ from typing import Any
 
 from benchmarks.report import finish, interval, machine, parser
 from benchmarks.sglang import sglang_on_cpu
-from judges.asked import Asked
 from judges.nano import WEIGHTS, data
 from judges.nano.pairs import pair_of
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.styles.registry import open_style
 from rrm.engines import open_engine
@@ -80,7 +80,9 @@ class Recorder:
 async def judged(engine: Engine, style: str, pairs: Sequence[Pair]) -> list[Verdict | Unscored]:
     judge = PairwiseJudge(engine, open_style(style), ladder=engine.card.ladder)
     return list(
-        await asyncio.gather(*(judge.judge(pair, Asked("full", trace=True)) for pair in pairs))
+        await asyncio.gather(
+            *(judge.judge(pair, JudgeOptions("full", trace=True)) for pair in pairs)
+        )
     )
 
 

@@ -21,32 +21,32 @@ from benchmarks.models import smollm2
 from benchmarks.parity import Recorder
 from benchmarks.report import finish, interval, machine, parser
 from benchmarks.sglang import sglang_on_cpu
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.styles.registry import open_style
 from rrm.engines import open_engine
 from rrm.engines.base import Engine, EngineOptions
 from rrm.engines.sglang import SGLangEngine
-from rrm.types import Pair, Side, Unscored, Verdict
+from rrm.types import Pair, Preference, Unscored, Verdict
 from serving.datasets import read_dataset
 from serving.testing.sglang_cpu import ARGS
 
 LADDER = (16, 32)
-AT_ONCE = 8
+CONCURRENCY = 8
 LEAST_EQUAL = 0.9
 """of the verdicts of two engines that both decided; a coarse dtype rounds differently in each"""
-Labelled = tuple[Pair, Side | None]
+Labelled = tuple[Pair, Preference | None]
 
 
 async def judged(engine: Engine, style: str, pairs: Sequence[Labelled]) -> list[Verdict | Unscored]:
     judge = PairwiseJudge(engine, open_style(style), ladder=LADDER)
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(CONCURRENCY)
     done = 0
 
     async def one(pair: Pair) -> Verdict | Unscored:
         nonlocal done
         async with gate:
-            found = await judge.judge(pair, Asked("full", trace=True))
+            found = await judge.judge(pair, JudgeOptions("full", trace=True))
         done += 1
         if sys.stderr.isatty():
             print(

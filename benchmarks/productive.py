@@ -24,10 +24,10 @@ from typing import Any
 
 from benchmarks.models import smollm2
 from benchmarks.report import finish, interval, machine, parser
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from rrm.calibration.arrays import TraceArrays
+from rrm.calibration.calibration import Calibration
 from rrm.calibration.replay import replay
-from rrm.stopping import Stopper
 from rrm.types import Pair, StopReason, Unscored, Verdict
 from serving.calibrate import CalibrationOptions, TraceLine, calibrate
 from serving.client import AsyncClient
@@ -37,7 +37,7 @@ from serving.settings import load_settings
 from serving.testing.process import ServiceProcess
 
 LADDER = (16, 32)
-AT_ONCE = 8
+CONCURRENCY = 8
 SECONDS = 280.0
 """that one pair may take"""
 
@@ -51,17 +51,17 @@ def sample(data: Path, n: int, seed: int, out: Path) -> list[dict[str, Any]]:
 
 
 async def served(service: ServiceProcess, pairs: Sequence[Pair]) -> list[Verdict | Unscored]:
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(CONCURRENCY)
     async with AsyncClient(service.url) as client:
 
         async def one(pair: Pair) -> Verdict | Unscored:
             async with gate:
-                return await client.judge(pair, Asked(seconds=SECONDS))
+                return await client.judge(pair, JudgeOptions(seconds=SECONDS))
 
         return list(await asyncio.gather(*(one(pair) for pair in pairs)))
 
 
-def missed(stopper: Stopper, outcomes: Sequence[Verdict | Unscored]) -> list[str]:
+def missed(calibration: Calibration, outcomes: Sequence[Verdict | Unscored]) -> list[str]:
     """Where the service does not do what the calibration found."""
     lines = []
     for number, outcome in enumerate(outcomes):
@@ -69,11 +69,11 @@ def missed(stopper: Stopper, outcomes: Sequence[Verdict | Unscored]) -> list[str
             lines.append(f"pair {number} is unscored: {outcome.detail}")
         elif outcome.reason is StopReason.IDENTICAL:
             continue
-        elif not stopper.thinks:
+        elif not calibration.thinks:
             if outcome.reason is not StopReason.UNPRODUCTIVE or outcome.usage.thinking_tokens:
                 lines.append(f"pair {number} was thought about, which does not help this judge")
-        elif stopper.certificate is None:
-            if outcome.reason not in (StopReason.ENDED, StopReason.BUDGET):
+        elif calibration.certificate is None:
+            if outcome.reason not in (StopReason.ENDED, StopReason.TOKEN_LIMIT):
                 lines.append(f"pair {number} was stopped early, without any certificate")
         elif outcome.judge.certificate is None:
             lines.append(f"pair {number} has lost its certificate")
@@ -125,7 +125,7 @@ def main() -> int:
             lines.append(f"ladder = {list(LADDER)}")
         config = folder / "closecall.toml"
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        stopper = calibrate(
+        calibration = calibrate(
             console(),
             load_settings(config),
             dataset,
@@ -140,19 +140,19 @@ def main() -> int:
         kept = [TraceLine.model_validate_json(line) for line in lines_of_traces]
         with ServiceProcess(folder / "log", "--config", str(config)) as service:
             outcomes = asyncio.run(served(service, pairs))
-    report = stopper.productivity
+    report = calibration.productivity
     assert report is not None
     reasons = statistics.multimode([one.reason for one in outcomes])
     traced = [(rows[line.index], line.trace) for line in kept if line.trace is not None]
-    arrays = TraceArrays.of([trace for _, trace in traced], stopper.ladder)
-    spent = [float(one) for one in replay(arrays, stopper.policy).spent.thought]
+    arrays = TraceArrays.of([trace for _, trace in traced], calibration.ladder)
+    spent = [float(one) for one in replay(arrays, calibration.policy).spent.thought]
     thought = by_votes([row for row, _ in traced], spent, args.seed)
     figures = {
         "n": len(rows),
-        "verdict": report.verdict,
+        "verdict": report.conclusion,
         "finding": report.finding,
         "gain": report.whole.model_dump(),
-        "certified": stopper.certificate is not None,
+        "certified": calibration.certificate is not None,
         "reasons": [str(one) for one in reasons],
         "thinking_tokens": statistics.mean(one.usage.thinking_tokens for one in outcomes),
         "by_votes": thought,
@@ -170,9 +170,9 @@ def main() -> int:
     print(f"took {time.monotonic() - began:.0f} s")
     print(
         f"gain of thought {report.whole.value:+.3f} [{report.whole.low:+.3f}, "
-        f"{report.whole.high:+.3f}]: {report.verdict}"
+        f"{report.whole.high:+.3f}]: {report.conclusion}"
     )
-    return finish(figures, missed(stopper, outcomes), args.json)
+    return finish(figures, missed(calibration, outcomes), args.json)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from judges.nano import CALIBRATION, WEIGHTS, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
 from judges.styles.registry import family_style
-from rrm.artifact import load_calibration
+from rrm.calibration.artifact import load_calibration
 from rrm.engines.sglang import SGLangEngine, TokenCount
 from rrm.parse import Choice
 from rrm.types import Pair, Verdict
@@ -206,8 +206,8 @@ async def probe_share(engine: SGLangEngine, n: int, seed: int) -> float:
     unscored.
     """
     rng = random.Random(f"throughput {seed} probes")
-    stopper = load_calibration(CALIBRATION, STYLE.name, STYLE.prompt_hash)
-    judge = PairwiseJudge(engine, STYLE, stopper, engine.card.ladder)
+    calibration = load_calibration(CALIBRATION, STYLE.name, STYLE.prompt_hash)
+    judge = PairwiseJudge(engine, STYLE, calibration, engine.card.ladder)
 
     async def preferred(pair: Pair) -> str:
         outcome = await judge.judge(pair)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from judges.asked import TIE, Asked
+from judges.options import TIE, JudgeOptions
 from judges.written import sides, stated
-from rrm.chain import ORDERS, Order, PairReading, SwapPair
+from rrm.calibration.calibration import Calibration, Weighed, contradict, uncalibrated
+from rrm.decision.chains import ORDERS, Order, PairReadout, SwapPair
 from rrm.decision.driver import Decision
+from rrm.decision.priced import PricedPolicy
 from rrm.decision.state import Readout
-from rrm.parse import Reading, Unread
-from rrm.priced import PricedPolicy
-from rrm.stopping import Stopper, Weighed, contradict, uncalibrated
-from rrm.thresholds import Policy
+from rrm.decision.thresholds import Policy
+from rrm.parse import ParsedVerdict, Unread
 from rrm.types import (
     SCHEMA,
     Checkpoint,
     OrderReading,
+    Preference,
     Provenance,
-    Side,
     StopReason,
     Unscored,
     UnscoredReason,
@@ -28,9 +28,9 @@ from rrm.types import (
 )
 
 SPENT = "nothing is left of the budget for all pairs; give more, or fewer pairs"
-LATE = (StopReason.DEADLINE, StopReason.SPENT)
+LATE = (StopReason.DEADLINE, StopReason.BUDGET_SPENT)
 """reasons that no certificate covers"""
-EARLY = (StopReason.MARGIN, StopReason.CLOSE, StopReason.UNPRODUCTIVE)
+EARLY = (StopReason.MARGIN, StopReason.TOO_CLOSE, StopReason.UNPRODUCTIVE)
 """reasons that a policy has, which knows what order alone does"""
 WHOLE = ("both", "votes")
 """where both chains are whole"""
@@ -47,32 +47,32 @@ class OutcomeBuilder:
     calibration: None leaves the model's word. policy: what was followed.
     """
 
-    asked: Asked
+    options: JudgeOptions
     chains: SwapPair
     path: Sequence[Readout]
     usage: Usage
     judge: Provenance
-    calibration: Stopper | None
+    calibration: Calibration | None
     policy: PricedPolicy | Policy | None = None
 
     def build(self, decision: Decision) -> Verdict | Unscored:
         """A failed judge is never a score."""
         last = decision.last
-        if decision.reason is StopReason.SPENT and (last is None or last.reading is None):
+        if decision.reason is StopReason.BUDGET_SPENT and (last is None or last.reading is None):
             return self.unscored("budget", SPENT)
         if last is None:
             return self.unscored("unparseable", "nothing was read")
         if last.reading is None:
             return self._written(last.replies, decision.reason)
         if not last.readable:
-            if decision.reason is StopReason.SPENT and self.chains.ended:
+            if decision.reason is StopReason.BUDGET_SPENT and self.chains.ended:
                 return self.unscored("budget", SPENT)  # for the verdict to be written out
             return self._unreadable(last, decision.reason)
         if decision.reason not in EARLY and last.place in WHOLE and self._contradict(last.reading):
             return self.unscored("order_conflict", CONFLICT)
         return self._read(last, last.reading, decision.reason)
 
-    def _contradict(self, reading: PairReading) -> bool:
+    def _contradict(self, reading: PairReadout) -> bool:
         """Whether all that both orders say is which of them they were asked in."""
         calibration = self.calibration
         if calibration is None:
@@ -84,19 +84,19 @@ class OutcomeBuilder:
             version=SCHEMA, reason=reason, detail=detail, usage=self.usage, judge=self.judge
         )
 
-    def _read(self, last: Readout, reading: PairReading, reason: StopReason) -> Verdict:
+    def _read(self, last: Readout, reading: PairReadout, reason: StopReason) -> Verdict:
         found = weighed(last, self.calibration, self.policy)
         margin, sure = (reading.margin, 0.5) if found is None else found
-        tie = abs(margin) < TIE or reason is StopReason.CLOSE
-        preferred: Side = "tie" if tie else "a" if margin > 0 else "b"
+        tie = abs(margin) < TIE or reason is StopReason.TOO_CLOSE
+        preferred: Preference = "tie" if tie else "a" if margin > 0 else "b"
         sure = 0.5 if tie else sure
         return self._verdict(preferred, sure, margin, reading.margins, reading.scores, reason)
 
     def _unreadable(self, last: Readout, reason: StopReason) -> Unscored:
-        natural = reason in (StopReason.ENDED, StopReason.BUDGET)
+        natural = reason in (StopReason.ENDED, StopReason.TOKEN_LIMIT)
         if natural and self.chains.ended:
             return self.unscored("truncated", "no tokens left to write the verdict out")
-        why: UnscoredReason = "truncated" if reason is StopReason.BUDGET else "unparseable"
+        why: UnscoredReason = "truncated" if reason is StopReason.TOKEN_LIMIT else "unparseable"
         mass = 0.0 if last.reading is None else last.reading.mass
         return self.unscored(
             why,
@@ -104,7 +104,7 @@ class OutcomeBuilder:
             "allow more thought (effort=full, a larger max_thinking_tokens)",
         )
 
-    def _written(self, replies: Sequence[Reading], reason: StopReason) -> Verdict | Unscored:
+    def _written(self, replies: Sequence[ParsedVerdict], reason: StopReason) -> Verdict | Unscored:
         """The verdict that both orders' texts state."""
         found = sides(replies)
         if isinstance(found, Unread):
@@ -116,7 +116,7 @@ class OutcomeBuilder:
 
     def _verdict(
         self,
-        preferred: Side,
+        preferred: Preference,
         sure: float,
         margin: float,
         margins: tuple[float | None, float | None],
@@ -154,12 +154,12 @@ class OutcomeBuilder:
             margin=margin,
             thinking_tokens=chain.thinking_tokens,
             forced=chain.forced,
-            chain=chain.sequence.text if self.asked.return_chain else None,
+            chain=chain.sequence.text if self.options.return_chain else None,
         )
 
 
 def checkpoint(
-    readout: Readout, calibration: Stopper | None, policy: PricedPolicy | Policy | None
+    readout: Readout, calibration: Calibration | None, policy: PricedPolicy | Policy | None
 ) -> Checkpoint | None:
     """A readout as it goes over the wire; None for verdicts that were written out."""
     reading, found = readout.reading, weighed(readout, calibration, policy)
@@ -177,7 +177,7 @@ def checkpoint(
 
 
 def weighed(
-    readout: Readout, calibration: Stopper | None, policy: PricedPolicy | Policy | None
+    readout: Readout, calibration: Calibration | None, policy: PricedPolicy | Policy | None
 ) -> Weighed | None:
     """What a readout comes to; None for verdicts that were written out."""
     if readout.reading is None:

@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 
-from judges.asked import AT_ONCE, LADDER, Asked, Watch
+from judges.options import LADDER, REPLY_AT_ONCE, JudgeOptions, Watch
 from judges.outcome import SPENT, OutcomeBuilder, checkpoint, weighed
 from judges.written import agree
 from rrm.allocation.account import Unlimited
-from rrm.allocation.budget import Budget, PairAccount
-from rrm.audit import Auditor
-from rrm.chain import ORDERS, Order, SwapPair, prepared
+from rrm.budget import Budget, PairAccount
+from rrm.calibration.calibration import Calibration
+from rrm.calibration.monitor import RiskMonitor
+from rrm.decision.chains import ORDERS, Order, SwapPair, prepared
 from rrm.decision.driver import Decision, decide
-from rrm.decision.plan import Line, Plan, Written
+from rrm.decision.plan import LadderPlan, Plan, Written
 from rrm.decision.policy import Always, Audited, OrdersAgree, Priced, Thresholds
 from rrm.decision.policy import Policy as DecisionPolicy
+from rrm.decision.priced import PricedPolicy
 from rrm.decision.run import JudgeRun
 from rrm.decision.state import Readout
+from rrm.decision.thresholds import PROMPT_ONLY, Policy
 from rrm.engines.base import Engine
 from rrm.errors import EngineError, RefusedText, StyleMismatch
-from rrm.priced import PricedPolicy
-from rrm.stopping import Stopper
 from rrm.style import Style
-from rrm.thresholds import AT_ONCE as AT_ONCE_RULES
-from rrm.thresholds import Policy
 from rrm.types import (
     SCHEMA,
     Certificate,
@@ -48,24 +47,24 @@ class PairwiseJudge:
         self,
         engine: Engine,
         style: Style,
-        stopper: Stopper | None = None,
+        calibration: Calibration | None = None,
         ladder: tuple[int, ...] = LADDER,
         temperature: float = 0.0,
-        auditor: Auditor | None = None,
+        monitor: RiskMonitor | None = None,
     ) -> None:
-        """auditor: takes some pairs, which are thought through whole for it."""
+        """monitor: takes some pairs, which are thought through whole for it."""
         if engine.control:
             style.check(engine.control)
         if 2 not in style.sizes:
             raise StyleMismatch(f"style {style.name} scores one response and compares none")
-        self.engine, self.style, self.stopper = engine, style, stopper
+        self.engine, self.style, self.calibration = engine, style, calibration
         self.ladder, self.temperature = ladder, temperature
-        self.auditor = auditor
+        self.monitor = monitor
 
     async def judge(
         self,
         pair: Pair,
-        asked: Asked = Asked(),
+        options: JudgeOptions = JudgeOptions(),
         watch: Watch | None = None,
         budget: Budget | None = None,
     ) -> Verdict | Unscored:
@@ -78,87 +77,94 @@ class PairwiseJudge:
         if pair.response_a == pair.response_b:
             if budget is not None:
                 budget.skip()
-            return self._identical(asked, began)
+            return self._identical(options, began)
         try:
             texts = (prompt_text(pair.prompt), *pair.responses)
-            chains = await prepared(texts, lambda: self._chains(pair, asked))
+            chains = await prepared(texts, lambda: self._chains(pair, options))
         except RefusedText:
             if budget is not None:
                 budget.skip()
             raise
-        share = None
+        pair_account = None
         if budget is not None:
-            known = None if self.revoked else self.stopper
-            share = budget.begin(known, pair.digest, chains.prompt_tokens)
-        call = _Judging(self, pair, asked, chains, watch, share, began)
+            known = None if self.revoked else self.calibration
+            pair_account = budget.begin(known, pair.digest, chains.prompt_tokens)
+        call = _Judging(self, pair, options, chains, watch, pair_account, began)
         try:
             return await call.judge()
         finally:
-            if share is not None:
-                share.end()
+            if pair_account is not None:
+                pair_account.end()
 
-    def _chains(self, pair: Pair, asked: Asked) -> SwapPair:
+    def _chains(self, pair: Pair, options: JudgeOptions) -> SwapPair:
         """The first pair of chains; an endpoint that cannot be probed is asked to reply at once
         first, unless whole chains are asked for."""
-        whole = None if self.engine.can_probe else AT_ONCE if asked.effort != "full" else ""
+        whole = None if self.engine.can_probe else REPLY_AT_ONCE if options.effort != "full" else ""
         return SwapPair(self.engine, self.style, pair, self.temperature, whole)
 
     @property
     def policy(self) -> PricedPolicy | Policy | None:
         """By which adaptive effort stops; none: it thinks whole chains."""
-        return self.stopper.policy if self.stopper is not None and not self.revoked else None
+        return (
+            self.calibration.policy if self.calibration is not None and not self.revoked else None
+        )
 
     @property
     def revoked(self) -> str | None:
-        """Why the stopper is not followed any more."""
-        return self.auditor.revoked if self.auditor else None
+        """Why the calibration is not followed any more."""
+        return self.monitor.revoked if self.monitor else None
 
-    def audits(self, pair: Pair, asked: Asked) -> bool:
+    def audits(self, pair: Pair, options: JudgeOptions) -> bool:
         """Whether this pair is thought through whole for the auditor."""
-        if self.auditor is None or self.policy is None or not asked.plain:
+        if self.monitor is None or self.policy is None or not options.plain:
             return False
-        return self.auditor.draws(pair.digest)
+        return self.monitor.selects(pair.digest)
 
     def provenance(
-        self, asked: Asked, sanitized: tuple[str, ...] = (), share: PairAccount | None = None
+        self,
+        options: JudgeOptions,
+        sanitized: tuple[str, ...] = (),
+        pair_account: PairAccount | None = None,
     ) -> Provenance:
-        """share: of a budget, whose price of thought then is the one that decides."""
-        following = share.stopper if share else self.stopper
-        stopper = self.stopper
+        """pair_account: of a budget, whose price of thought then is the one that decides."""
+        following = pair_account.calibration if pair_account else self.calibration
+        calibration = self.calibration
         notes = []
         if sanitized:
             notes.append(f"neutralised in the input: {', '.join(map(repr, sanitized[:8]))}")
-        source = stopper.source if stopper else "none for this model and prompt"
+        source = calibration.source if calibration else "none for this model and prompt"
         if not self.engine.can_probe:
             notes.append(
                 "this endpoint cannot be probed, so written verdicts were read; whether to think "
                 "was decided once, by whether both orders agreed without thought"
             )
-        elif self.revoked and asked.effort == "adaptive":
+        elif self.revoked and options.effort == "adaptive":
             notes.append(f"certificate revoked, so it thought its whole chain: {self.revoked}")
-        elif share is not None and share.most is not None:
+        elif pair_account is not None and pair_account.most is not None:
             notes.append("no thresholds for this model, so each pair may spend an equal share")
-        elif share is None and self.policy is None and asked.effort == "adaptive":
-            missing = "thresholds for this model" if self.stopper is None else "certificate"
+        elif pair_account is None and self.policy is None and options.effort == "adaptive":
+            missing = "thresholds for this model" if self.calibration is None else "certificate"
             notes.append(f"no {missing}, so it thought its whole chain")
-        if stopper is None:
+        if calibration is None:
             notes.append("the probability is the model's own, not calibrated")
         return Provenance(
             model=self.engine.card.name,
             style=self.style.name,
             prompt_hash=self.style.prompt_hash,
-            effort=asked.effort,
+            effort=options.effort,
             stopper=source,
-            certificate=self._certificate(asked, following),
+            certificate=self._certificate(options, following),
             notes=tuple(notes),
         )
 
-    def _certificate(self, asked: Asked, stopper: Stopper | None) -> Certificate | None:
+    def _certificate(
+        self, options: JudgeOptions, calibration: Calibration | None
+    ) -> Certificate | None:
         """It holds for adaptive thought that nothing else cuts short."""
-        held = stopper is not None and asked.plain and not self.revoked
-        return stopper.certificate if stopper is not None and held else None
+        held = calibration is not None and options.plain and not self.revoked
+        return calibration.certificate if calibration is not None and held else None
 
-    def _identical(self, asked: Asked, began: float) -> Verdict:
+    def _identical(self, options: JudgeOptions, began: float) -> Verdict:
         return Verdict(
             version=SCHEMA,
             preferred="tie",
@@ -170,7 +176,7 @@ class PairwiseJudge:
             path=(),
             orders=(),
             usage=Usage(seconds=time.monotonic() - began),
-            judge=self.provenance(asked),
+            judge=self.provenance(options),
         )
 
 
@@ -181,22 +187,22 @@ class _Judging:
         self,
         judge: PairwiseJudge,
         pair: Pair,
-        asked: Asked,
+        options: JudgeOptions,
         chains: SwapPair,
         watch: Watch | None,
-        share: PairAccount | None,
+        pair_account: PairAccount | None,
         began: float,
     ) -> None:
-        self.owner, self.pair, self.asked, self.share = judge, pair, asked, share
+        self.owner, self.pair, self.options, self.pair_account = judge, pair, options, pair_account
         self.watch, self.began = watch, began
-        self.following = share.stopper if share else judge.stopper
+        self.following = pair_account.calibration if pair_account else judge.calibration
         """whose thresholds decide: at the budget's price, if there is a budget"""
         self.rules = self.following.policy if self.following and not judge.revoked else None
         self.audit = self._audit()
         limit = judge.ladder[-1]
-        if asked.max_thinking_tokens is not None:
-            limit = min(limit, asked.max_thinking_tokens // 2)
-        none = asked.effort == "none"
+        if options.max_thinking_tokens is not None:
+            limit = min(limit, options.max_thinking_tokens // 2)
+        none = options.effort == "none"
         limit = 0 if none else limit
         self.rungs = (*(rung for rung in judge.ladder if rung < limit), limit)
         self.run = JudgeRun(
@@ -204,7 +210,7 @@ class _Judging:
         )
 
     async def judge(self) -> Verdict | Unscored:
-        account = self.share.account if self.share else Unlimited()
+        account = self.pair_account.account if self.pair_account else Unlimited()
         try:
             async with asyncio.timeout(self._seconds):
                 decided = await decide(
@@ -219,77 +225,81 @@ class _Judging:
     # -- how it is made ---------------------------------------------------------------------------
 
     def _plan(self) -> Plan:
-        asked, judge = self.asked, self.owner
+        options, judge = self.options, self.owner
         if not judge.engine.can_probe:
-            without, within = asked.effort != "full", asked.effort != "none"
+            without, within = options.effort != "full", options.effort != "none"
             return Written(without, within, self.rungs[-1])
         stepping: tuple[Order, ...] = ()
-        if asked.effort == "full" and asked.trace:
+        if options.effort == "full" and options.trace:
             stepping = ORDERS
         elif self.followed is not None:
             stepping = (self.run.chains.lead,)
-        stopper = self.following
-        votes = stopper.most_votes if stopper is not None and self.rules and asked.plain else 1
+        calibration = self.following
+        votes = (
+            calibration.most_votes
+            if calibration is not None and self.rules and options.plain
+            else 1
+        )
         rules = self.followed
         alone = isinstance(rules, PricedPolicy) and not rules.together
         first = (self.run.chains.lead,) if alone else ORDERS
-        return Line(self.rungs, self.rungs[-1] < judge.ladder[-1], stepping, first, votes)
+        return LadderPlan(self.rungs, self.rungs[-1] < judge.ladder[-1], stepping, first, votes)
 
     def _policy(self) -> DecisionPolicy:
-        asked = self.asked
+        options = self.options
         if not self.owner.engine.can_probe:
-            return OrdersAgree(agree, stop=asked.effort == "adaptive")
+            return OrdersAgree(agree, stop=options.effort == "adaptive")
         if self.audit is not None:
             return self.audit
         if self.followed is not None:
             return self._stopping(self.followed)
-        return Always(every=asked.effort != "full" or asked.trace or self.rungs[-1] == 0)
+        return Always(every=options.effort != "full" or options.trace or self.rungs[-1] == 0)
 
     @property
     def followed(self) -> PricedPolicy | Policy | None:
         """The rules that decide; none where effort or the engine leave nothing to them."""
-        adaptive = self.asked.effort == "adaptive" and self.owner.engine.can_probe
+        adaptive = self.options.effort == "adaptive" and self.owner.engine.can_probe
         return self.rules if adaptive else None
 
     def _stopping(self, rules: PricedPolicy | Policy) -> Priced | Thresholds:
         reason = StopReason.MARGIN
         if self.following is not None and not self.following.thinks:
             reason = StopReason.UNPRODUCTIVE
-        elif rules.price >= AT_ONCE_RULES.price:
-            reason = StopReason.SPENT
+        elif rules.price >= PROMPT_ONLY.price:
+            reason = StopReason.BUDGET_SPENT
         if isinstance(rules, PricedPolicy):
             return Priced(rules, reason)
         return Thresholds(rules, reason)
 
     def _audit(self) -> Audited | None:
         """Some pairs are thought through whole, to see whether the certificate still holds."""
-        if self.share is not None or self.rules is None:
+        if self.pair_account is not None or self.rules is None:
             return None
-        if not self.owner.audits(self.pair, self.asked):
+        if not self.owner.audits(self.pair, self.options):
             return None
         return Audited(self._stopping(self.rules), self._report_audit)
 
     async def _more(self, vote: int) -> SwapPair:
         """Another pair of chains: a vote, or the thought of an endpoint that replied without."""
-        judge, stopper = self.owner, self.following
+        judge, calibration = self.owner, self.following
 
         def made() -> SwapPair:
             if not judge.engine.can_probe:
                 return SwapPair(judge.engine, judge.style, self.pair, judge.temperature, whole="")
-            heat = stopper.vote_temperature if stopper is not None else 0.0
-            return SwapPair(judge.engine, judge.style, self.pair, heat, vote=vote)
+            temperature = calibration.vote_temperature if calibration is not None else 0.0
+            return SwapPair(judge.engine, judge.style, self.pair, temperature, vote=vote)
 
         return await prepared((prompt_text(self.pair.prompt), *self.pair.responses), made)
 
     def _marginal_value(self, readout: Readout) -> float:
         """What a token more is worth to a pair that stands so."""
-        return 0.0 if self.following is None else self.following.bid(readout)
+        return 0.0 if self.following is None else self.following.marginal_value(readout)
 
     @property
     def _seconds(self) -> float | None:
         """How long it may take."""
-        left = self.share.budget.seconds_left if self.share else None
-        given = [seconds for seconds in (self.asked.seconds, left) if seconds is not None]
+        left = self.pair_account.budget.seconds_left if self.pair_account else None
+        given = [seconds for seconds in (self.options.seconds, left) if seconds is not None]
         return min(given, default=None)
 
     # -- what is told -----------------------------------------------------------------------------
@@ -297,31 +307,31 @@ class _Judging:
     def _observe(self, readout: Readout) -> None:
         if self.audit is not None:
             self.audit.observe(readout)
-        point = checkpoint(readout, self.owner.stopper, self.followed)
+        point = checkpoint(readout, self.owner.calibration, self.followed)
         if self.watch is not None and point is not None:
             self.watch(point)
 
     def _report_audit(self, early: Readout, reason: StopReason, whole: Readout) -> None:
-        auditor, stopper = self.owner.auditor, self.owner.stopper
-        first, last = (weighed(one, stopper, self.followed) for one in (early, whole))
-        if auditor is None or first is None or last is None:
+        monitor, calibration = self.owner.monitor, self.owner.calibration
+        first, last = (weighed(one, calibration, self.followed) for one in (early, whole))
+        if monitor is None or first is None or last is None:
             return
-        apart = first.margin * last.margin <= 0 or reason is StopReason.CLOSE
-        auditor.saw(apart, early.tokens / max(1, whole.tokens), self.pair.digest)
+        apart = first.margin * last.margin <= 0 or reason is StopReason.TOO_CLOSE
+        monitor.observe(apart, early.tokens / max(1, whole.tokens), self.pair.digest)
 
     def _builder(self) -> OutcomeBuilder:
         usage = self.run.usage.model_copy(update={"seconds": time.monotonic() - self.began})
-        judge = self.owner.provenance(self.asked, self.run.chains.sanitized, self.share)
+        judge = self.owner.provenance(self.options, self.run.chains.sanitized, self.pair_account)
         if self.audit is not None and self.audit.early is not None:
             said = f"audited: it would have stopped after {self.audit.early[0].tokens} tokens"
             judge = judge.model_copy(update={"notes": (*judge.notes, said)})
         return OutcomeBuilder(
-            self.asked,
+            self.options,
             self.run.chains,
             self.run.path,
             usage,
             judge,
-            self.owner.stopper,
+            self.owner.calibration,
             self.followed,
         )
 
@@ -334,14 +344,14 @@ class _Judging:
         if self.audit is not None and self.audit.early is not None:
             early, reason = self.audit.early
             return builder.build(Decision(reason, early))
-        left = self.share.budget.seconds_left if self.share else None
-        spent = left is not None and (left <= 0 or self.asked.seconds is None)
+        left = self.pair_account.budget.seconds_left if self.pair_account else None
+        spent = left is not None and (left <= 0 or self.options.seconds is None)
         last = self.run.path[-1] if self.run.path else None
         if last is not None and last.readable:
-            reason = StopReason.SPENT if spent else StopReason.DEADLINE
+            reason = StopReason.BUDGET_SPENT if spent else StopReason.DEADLINE
             return builder.build(Decision(reason, last))
         if spent:
             return builder.unscored("budget", SPENT)
         return builder.unscored(
-            "deadline", f"no readable checkpoint within {self.asked.seconds:g} s; allow more time"
+            "deadline", f"no readable checkpoint within {self.options.seconds:g} s; allow more time"
         )

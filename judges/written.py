@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rrm.parse import Choice, Reading, Scores, Unread
-from rrm.types import Side
+from rrm.parse import Choice, ParsedVerdict, Scores, Unread
+from rrm.types import Preference
 
 
-def direction(reading: Reading) -> float:
+def direction(reading: ParsedVerdict) -> float:
     """+1 if the reply prefers the first response shown, -1 the second, 0 neither."""
     if isinstance(reading, Choice) and reading.index is not None:
         return 1.0 if reading.index == 0 else -1.0
@@ -18,7 +18,7 @@ def direction(reading: Reading) -> float:
     return 0.0
 
 
-def sides(replies: Sequence[Reading]) -> tuple[float, float] | Unread:
+def sides(replies: Sequence[ParsedVerdict]) -> tuple[float, float] | Unread:
     """Which response each order prefers: 1 is a, -1 is b, 0 neither."""
     found: list[float] = []
     for reading, sign in zip(replies, (1.0, -1.0), strict=True):
@@ -28,13 +28,13 @@ def sides(replies: Sequence[Reading]) -> tuple[float, float] | Unread:
     return found[0], found[1]
 
 
-def agree(replies: Sequence[Reading]) -> bool:
+def agree(replies: Sequence[ParsedVerdict]) -> bool:
     """Whether both orders prefer the same response."""
     found = sides(replies)
     return not isinstance(found, Unread) and found[0] * found[1] > 0
 
 
-def stated(found: tuple[float, float]) -> tuple[Side, float]:
+def stated(found: tuple[float, float]) -> tuple[Preference, float]:
     """The side preferred, and how likely it is right: two votes and Laplace's rule,
     (votes + 1) / (orders + 2). For orders that do not contradict."""
     margin = sum(found)

@@ -30,7 +30,7 @@ class Unread:
     detail: str
 
 
-Reading = Choice | Scores | Unread
+ParsedVerdict = Choice | Scores | Unread
 
 BOXED = re.compile(r"\\boxed\s*+\{([^{}]{0,200}+)\}")
 _NUMBERS = re.compile(r"[0-9]{1,3}(?:\s*+,\s*+[0-9]{1,3})*+")

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rrm.parse import Reading
+from rrm.parse import ParsedVerdict
 from rrm.types import Frozen
 
 
 @dataclass(frozen=True)
 class LabelLogprobs:
-    """What a probe saw: natural-log probability of each label, among all continuations."""
+    """What a probe observe: natural-log probability of each label, among all continuations."""
 
     logprobs: Mapping[str, float]
 
@@ -28,7 +28,7 @@ Ask = Callable[[Sequence[str], Sequence[str]], Awaitable[list[LabelLogprobs]]]
 
 
 @dataclass(frozen=True)
-class ProbeReading:
+class ProbeReadout:
     """A verdict read by probe, seen from the first response of this order."""
 
     z: float
@@ -91,11 +91,11 @@ class Style(Protocol):
         """What to append to `chain` so that the verdict label comes next."""
         ...
 
-    async def read(self, ask: Ask, suffix: str, n: int) -> ProbeReading:
+    async def read(self, ask: Ask, suffix: str, n: int) -> ProbeReadout:
         """Read the verdict over `n` responses after `suffix`."""
         ...
 
-    def parse(self, text: str, n: int) -> Reading:
+    def parse(self, text: str, n: int) -> ParsedVerdict:
         """Read a finished reply. Never raises."""
         ...
 

@@ -15,7 +15,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Told(Frozen):
+class OutcomePart(Frozen):
     """A part of an outcome. Readers ignore fields that they do not know."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,7 +35,7 @@ class Message(Frozen):
 
 
 Prompt = str | tuple[Message, ...]
-Side = Literal["a", "b", "tie"]
+Preference = Literal["a", "b", "tie"]
 Effort = Literal["none", "adaptive", "full"]
 
 
@@ -80,7 +80,7 @@ class Candidates(Frozen):
     responses: tuple[str, ...] = Field(min_length=1)
 
 
-class Usage(Told):
+class Usage(OutcomePart):
     """What a judgement cost. Token counts cover every order that was read."""
 
     prompt_tokens: int = Field(0, description="tokens of the rendered prompts that were read")
@@ -105,7 +105,7 @@ At = int | Literal["lead", "both", "votes"]
 both, have closed by themselves; or more pairs of chains have voted"""
 
 
-class Checkpoint(Told):
+class Checkpoint(OutcomePart):
     """The verdict as it stood at one point of the chains."""
 
     at: At = Field(
@@ -140,8 +140,8 @@ class StopReason(StrEnum):
     """Why a judgement ended where it did."""
 
     MARGIN = "margin"
-    """the stopper was sure enough to stop before the chains ended"""
-    CLOSE = "too_close_to_call"
+    """the policy was sure enough to stop before the chains ended"""
+    TOO_CLOSE = "too_close_to_call"
     """so close that more thought was not worth its price: a tie"""
     UNPRODUCTIVE = "unproductive"
     """thought was measured not to help this judge, so it read the prompt alone"""
@@ -149,11 +149,11 @@ class StopReason(StrEnum):
     """both chains closed by themselves"""
     VOTED = "voted"
     """whole chains left it open, so more pairs of chains voted"""
-    BUDGET = "token_limit"
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 no password
     """the chains reached the token limit and were closed there"""
     NO_THOUGHT = "no_thought_asked"
     """effort=none: read from the prompt alone"""
-    SPENT = "budget_spent"
+    BUDGET_SPENT = "budget_spent"
     """the budget that it shares with other pairs had no more for it"""
     DEADLINE = "deadline"
     """the caller's time was up; the last checkpoint decided"""
@@ -165,7 +165,7 @@ class StopReason(StrEnum):
     """labels unreadable by probe; the finished text was parsed instead"""
 
 
-class OrderReading(Told):
+class OrderReading(OutcomePart):
     """One order's last reading."""
 
     order: Literal["ab", "ba"]
@@ -178,8 +178,8 @@ class OrderReading(Told):
     chain: str | None = Field(None, description="the chain of thought, if asked for")
 
 
-class Certificate(Told):
-    """What a stopper is proved to keep, with probability 1 - delta over the labels it saw."""
+class Certificate(OutcomePart):
+    """What a calibration is proved to keep, with probability 1 - delta over the labels it saw."""
 
     promises: Literal["accuracy", "self-agreement"] = Field(
         "accuracy",
@@ -189,14 +189,14 @@ class Certificate(Told):
     delta: float = Field(description="probability that the labels were misleading, at most")
     n: int = Field(description="labelled pairs that it rests on")
     lost: int = Field(description="of these, right with whole chains only")
-    gained: int = Field(description="of these, right with the stopper only")
+    gained: int = Field(description="of these, right with the policy only")
     price: float = Field(description="accuracy that a token must bring, as a share")
     data: str = Field(description="sha256 of the labelled data")
     model: str = Field(description="sha256 of the weights")
     prompt_hash: str
 
 
-class Provenance(Told):
+class Provenance(OutcomePart):
     """What judged: enough to ask the same question again."""
 
     model: str
@@ -208,12 +208,12 @@ class Provenance(Told):
     notes: tuple[str, ...] = Field((), description="anything unusual, such as neutralised text")
 
 
-class Verdict(Told):
+class Verdict(OutcomePart):
     """The judge decided."""
 
     kind: Literal["verdict"] = "verdict"
     version: Version = 1
-    preferred: Side
+    preferred: Preference
     probability: float = Field(
         ge=0.0, le=1.0, description="that the preferred side is right; 0.5 for a tie"
     )
@@ -246,7 +246,7 @@ class Verdict(Told):
 
     def mirrored(self) -> Verdict:
         """The verdict of the swapped pair."""
-        flipped: dict[Side, Side] = {"a": "b", "b": "a", "tie": "tie"}
+        flipped: dict[Preference, Preference] = {"a": "b", "b": "a", "tie": "tie"}
         turned: dict[str, Literal["ab", "ba"]] = {"ab": "ba", "ba": "ab"}
         return self.model_copy(
             update={
@@ -279,7 +279,7 @@ UnscoredReason = Literal[
 ]
 
 
-class Unscored(Told):
+class Unscored(OutcomePart):
     """The judge did not decide. Never counted as a tie, a loss, or a zero."""
 
     kind: Literal["unscored"] = "unscored"
@@ -293,7 +293,7 @@ class Unscored(Told):
 Outcome = Annotated[Verdict | Unscored, Field(discriminator="kind")]
 
 
-class Score(Told):
+class Score(OutcomePart):
     """How good each response is, from 1 to 10."""
 
     kind: Literal["score"] = "score"

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from judges.asked import Asked
-from rrm.allocation.budget import Budget
+from judges.options import JudgeOptions
+from rrm.budget import Budget
 from rrm.errors import RefusedText
 from rrm.types import SCHEMA, Pair, Provenance, Unscored, Usage, Verdict
 from serving.client import AsyncClient
 from serving.datasets import Dataset, Row
 from serving.errors import SettingsError
-from serving.journal import Finished, Journal, Line
+from serving.journal import Finished, Journal, JudgedRow
 from serving.model_host import ModelHost
 from serving.schemas import JudgeInfo
 from serving.weights import weights_digest
@@ -68,7 +68,7 @@ class Worker(Protocol[Made]):
 class Judging:
     """Rows are judged."""
 
-    kind = Line
+    kind = JudgedRow
 
     def __init__(self, judge: RowJudge) -> None:
         self.judge = judge
@@ -76,9 +76,9 @@ class Judging:
     async def identify(self) -> dict[str, Any]:
         return await self.judge.identify()
 
-    async def line(self, row: Row, key: str) -> Line:
+    async def line(self, row: Row, key: str) -> JudgedRow:
         outcome = untimed(await self._outcome(row))
-        return Line(index=row.index, id=row.id, key=key, label=row.label, outcome=outcome)
+        return JudgedRow(index=row.index, id=row.id, key=key, label=row.label, outcome=outcome)
 
     async def _outcome(self, row: Row) -> Verdict | Unscored:
         if row.pair is None:
@@ -101,8 +101,10 @@ class Judging:
 class LocalJudge:
     """The settings' model in this process. budget: for all rows together."""
 
-    def __init__(self, host: ModelHost, asked: Asked, budget: Budget | None = None) -> None:
-        self.host, self.asked, self.budget = host, asked, budget
+    def __init__(
+        self, host: ModelHost, options: JudgeOptions, budget: Budget | None = None
+    ) -> None:
+        self.host, self.options, self.budget = host, options, budget
         self._judge = host.pairwise(None)
 
     async def identify(self) -> dict[str, Any]:
@@ -119,15 +121,15 @@ class LocalJudge:
             "temperature": self._judge.temperature,
             "engine": settings.engine,
             "dtype": settings.dtype,
-            **asking(self.asked),
+            **as_facts(self.options),
             **({"budget": self.budget.says} if self.budget else {}),
         }
 
     async def judge(self, pair: Pair) -> Verdict | Unscored:
-        return await self._judge.judge(pair, self.asked, budget=self.budget)
+        return await self._judge.judge(pair, self.options, budget=self.budget)
 
     def provenance(self) -> Provenance:
-        return self._judge.provenance(self.asked)
+        return self._judge.provenance(self.options)
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,10 @@ class BudgetOptions:
             return Budget(self.tokens, pairs)
         return Budget(self.flops or 0.0, pairs, host.compute())
 
-    def known(self, budget: Budget, dataset: Dataset) -> Callable[[Line], None]:
+    def known(self, budget: Budget, dataset: Dataset) -> Callable[[JudgedRow], None]:
         """Charges what earlier runs have spent."""
 
-        def charge(line: Line) -> None:
+        def charge(line: JudgedRow) -> None:
             if dataset.rows[line.index].pair is not None:
                 budget.charge(line.outcome.usage)
 
@@ -168,8 +170,8 @@ class BudgetOptions:
 class RemoteJudge:
     """A running service."""
 
-    def __init__(self, client: AsyncClient, asked: Asked) -> None:
-        self.client, self.asked = client, asked
+    def __init__(self, client: AsyncClient, options: JudgeOptions) -> None:
+        self.client, self.options = client, options
         self._info: JudgeInfo | None = None
 
     async def identify(self) -> dict[str, Any]:
@@ -181,10 +183,10 @@ class RemoteJudge:
             raise SettingsError(f"the service speaks {spoken}, not {wanted!r}")
         self._info = fitting[0]
         facts = self._info.model_dump(mode="json", exclude={"default", "reads", "scores"})
-        return {**facts, **asking(self.asked)}
+        return {**facts, **as_facts(self.options)}
 
     async def judge(self, pair: Pair) -> Verdict | Unscored:
-        return await self.client.judge(pair, self.asked)
+        return await self.client.judge(pair, self.options)
 
     def provenance(self) -> Provenance:
         info = self._info
@@ -192,16 +194,16 @@ class RemoteJudge:
             model=info.model if info else "unknown",
             style=info.style if info else "unknown",
             prompt_hash=info.prompt_hash if info else "unknown",
-            effort=self.asked.effort,
+            effort=self.options.effort,
             stopper="none: refused before it was judged",
         )
 
 
-def asking(asked: Asked) -> dict[str, Any]:
+def as_facts(options: JudgeOptions) -> dict[str, Any]:
     return {
-        "effort": asked.effort,
-        "max_thinking_tokens": asked.max_thinking_tokens,
-        "return_chain": asked.return_chain,
+        "effort": options.effort,
+        "max_thinking_tokens": options.max_thinking_tokens,
+        "return_chain": options.return_chain,
     }
 
 
@@ -213,13 +215,13 @@ class Run(Generic[L]):
     out: Path
     worker: Worker[L]
     concurrency: int = 64
-    told: Callable[[L], None] = lambda line: None
+    on_line: Callable[[L], None] = lambda line: None
     """told every line of the output, those of earlier runs too, in order"""
-    resumed: Callable[[], None] = lambda: None
+    on_resume: Callable[[], None] = lambda: None
     """told once the lines of earlier runs have been"""
     known: Callable[[L], None] = lambda line: None
     """told every line of earlier runs, those too that wait for an earlier row"""
-    set_aside: Callable[[int, Path], None] = lambda lines, where: None
+    on_unreadable: Callable[[int, Path], None] = lambda lines, where: None
     """told how many lines could not be read, and the file that keeps them"""
 
     @property
@@ -246,10 +248,12 @@ class Run(Generic[L]):
             except OSError:
                 raise SettingsError(f"another run writes {self.out}; wait for it") from None
             self._check(identity)
-            with Journal(file, self.out, self.worker.kind, keys, self.told, self.known) as journal:
+            with Journal(
+                file, self.out, self.worker.kind, keys, self.on_line, self.known
+            ) as journal:
                 if journal.unreadable:
-                    self.set_aside(len(journal.unreadable), journal.aside)
-                self.resumed()
+                    self.on_unreadable(len(journal.unreadable), journal.aside)
+                self.on_resume()
                 return await self._rest(journal, keys)
 
     def _check(self, identity: Mapping[str, Any]) -> None:

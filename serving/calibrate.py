@@ -1,8 +1,8 @@
-"""Labelled pairs in, a stopper out: `closecall calibrate`.
+"""Labelled pairs in, a calibration out: `closecall calibrate`.
 
-Every pair is thought through once (`rrm.trace`), which takes long: TRACES grows line by line in
-input order, and a run that was killed goes on. From the traces the stopper is fitted, certified
-and written for one model, style and prompt.
+Every pair is thought through once (`rrm.calibration.trace`), which takes long: TRACES grows line by
+line in input order, and a run that was killed goes on. From the traces the calibration is fitted,
+certified and written for one model, style and prompt.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from rrm.artifact import CALIBRATION_FILE, Artifact, ArtifactError
 from rrm.calibration import FEWEST, calibrated, shortfall
 from rrm.calibration.arrays import TraceArrays
+from rrm.calibration.artifact import CALIBRATION_FILE, Artifact, ArtifactError
+from rrm.calibration.calibration import Calibration, PositionBias, contradict
+from rrm.calibration.gain import ThinkingGain
 from rrm.calibration.replay import Walked, replay, whole
+from rrm.calibration.trace import Trace, trace
+from rrm.decision.priced import Depth, PricedPolicy, PriceKind, TokenPrices
 from rrm.engines.registry import engine_entry
 from rrm.errors import EngineError, RefusedText
-from rrm.priced import Depth, PricedPolicy, PriceKind, TokenPrices
-from rrm.productivity import Productivity
-from rrm.stopping import PositionBias, Stopper, contradict
 from rrm.style import Style
-from rrm.trace import Trace, trace
 from serving.batch import Run, write_whole
 from serving.datasets import Dataset, Row
 from serving.errors import SettingsError
@@ -40,7 +40,7 @@ from serving.reports.html import page
 from serving.settings import Settings
 from serving.weights import model_directory, weights_digest
 
-AT_ONCE = 64
+CONCURRENCY = 64
 """pairs thought through at once"""
 
 
@@ -125,7 +125,7 @@ def calibrate(
     traces: Path,
     out: Path,
     options: CalibrationOptions,
-) -> Stopper:
+) -> Calibration:
     """Trace what is missing, fit, certify, write. Raises SettingsError, with what to do."""
     if not engine_entry(settings.engine).capabilities.local_weights:
         raise SettingsError(f"the {settings.engine} engine has no thresholds to fit")
@@ -145,7 +145,7 @@ def calibrate(
         pairs = [row.pair for row in dataset.rows if row.pair is not None]
         tokens = token_prices(options.price, host, style, pairs)
         with TraceProgress(console, len(dataset.rows)) as progress:
-            run = Run(dataset, traces, Tracing(host, style, options), AT_ONCE, progress.told)
+            run = Run(dataset, traces, Tracing(host, style, options), CONCURRENCY, progress.on_line)
             asyncio.run(run.go())
     finally:
         host.close()
@@ -154,7 +154,7 @@ def calibrate(
         raise SettingsError(f"no row of {dataset.path} could be traced; {traces} says why")
     bond = {"data": dataset.sha256, "model": weights, "prompt_hash": style.prompt_hash}
     source = f"{len(found)} pairs of {dataset.path.name}, {name}"
-    stopper = calibrated(
+    calibration = calibrated(
         found,
         ladder,
         source,
@@ -164,13 +164,13 @@ def calibrate(
         temperature=temperature,
         tokens=tokens.model_copy(update={"look": options.look_tokens}),
     )
-    keep(out, before, style, stopper)
-    tell(console, found, ladder, stopper, options)
+    keep(out, before, style, calibration)
+    tell(console, found, ladder, calibration, options)
     shown = traces.with_name(f"{traces.name}.html")
     title = f"{name}, style {style.name}"
-    shown.write_text(page(stopper, found, ladder, title), encoding="utf-8")
+    shown.write_text(page(calibration, found, ladder, title), encoding="utf-8")
     console.print(f"all of it: {shown}", soft_wrap=True)
-    return stopper
+    return calibration
 
 
 def read_traces(path: Path) -> list[Trace]:
@@ -192,29 +192,29 @@ def kept_in(out: Path, weights: str) -> Artifact:
     return there if there.model_digest == weights else fresh
 
 
-def keep(out: Path, before: Artifact, style: Style, stopper: Stopper) -> None:
-    """Write `stopper` into `out`, beside those of other styles."""
-    write_whole(out, before.plus(style.name, style.prompt_hash, stopper).as_json())
+def keep(out: Path, before: Artifact, style: Style, calibration: Calibration) -> None:
+    """Write `calibration` into `out`, beside those of other styles."""
+    write_whole(out, before.plus(style.name, style.prompt_hash, calibration).as_json())
 
 
 def tell(
     console: Console,
     traces: Sequence[Trace],
     ladder: Sequence[int],
-    stopper: Stopper,
+    calibration: Calibration,
     options: CalibrationOptions,
 ) -> None:
-    """Whether thought helps, and what the half that certified the stopper says of it."""
-    if stopper.productivity is not None:
-        console.print(productivity_table(stopper.productivity))
-        console.print(stopper.productivity.finding, soft_wrap=True)
-    console.print(bias_table(stopper.position_bias))
+    """Whether thought helps, and what the half that certified the calibration says of it."""
+    if calibration.productivity is not None:
+        console.print(productivity_table(calibration.productivity))
+        console.print(calibration.productivity.finding, soft_wrap=True)
+    console.print(bias_table(calibration.position_bias))
     if len(traces) < FEWEST:
         why = shortfall(len(traces), options.epsilon, options.delta)
         console.print(f"too few for thresholds: {why}", style="yellow", soft_wrap=True)
         return
     held = TraceArrays.of(traces[1::2], ladder)
-    full, found = whole(held), replay(held, stopper.policy)
+    full, found = whole(held), replay(held, calibration.policy)
     tokens, all_tokens = found.spent.thought, full.spent.thought
     console.print(
         f"{len(held)} pairs that it was not fitted on: right {found.right.mean():.4f} "
@@ -222,13 +222,13 @@ def tell(
         f"pair of {all_tokens.mean():.1f} ({tokens.sum() / max(1, all_tokens.sum()):.1%}); "
         f"{found.orders.mean():.2f} orders read of 2"
     )
-    split = contradicting(held, stopper.conflict)
+    split = contradicting(held, calibration.conflict)
     console.print(
         f"whole chains contradict each other within what order alone explains in {split:.1%} of "
         "the pairs; those are unscored (order_conflict)",
         soft_wrap=True,
     )
-    certificate, policy = stopper.certificate, stopper.policy
+    certificate, policy = calibration.certificate, calibration.policy
     if certificate is None or policy is None:
         why = shortfall(len(traces), options.epsilon, options.delta)
         console.print(f"no certificate, so whole chains are thought: {why}", style="yellow")
@@ -237,7 +237,7 @@ def tell(
     console.print(
         f"certified: at most {certificate.epsilon:g} of {certificate.promises} lost, with "
         f"probability {1 - certificate.delta:g} (lost {certificate.lost}, gained "
-        f"{certificate.gained} of {certificate.n}); {price_of(stopper.token_prices)}{where}",
+        f"{certificate.gained} of {certificate.n}); {price_of(calibration.token_prices)}{where}",
         soft_wrap=True,
     )
 
@@ -282,7 +282,7 @@ def bias_table(biases: Sequence[PositionBias]) -> RichTable:
     return table
 
 
-def productivity_table(report: Productivity) -> RichTable:
+def productivity_table(report: ThinkingGain) -> RichTable:
     """What thought brought at each checkpoint, and in each group."""
     table = RichTable(box=None, pad_edge=False)
     for head in ("chains", "thinking tokens", "gain in accuracy", "95 % interval"):
@@ -310,7 +310,7 @@ class TraceProgress:
         )
         self._task = self._bar.add_task("", total=rows)
 
-    def told(self, line: TraceLine) -> None:
+    def on_line(self, line: TraceLine) -> None:
         self._bar.advance(self._task)
 
     def __enter__(self) -> Self:

@@ -14,8 +14,8 @@ import httpx2
 import stamina
 from pydantic import TypeAdapter, ValidationError
 
-from judges.asked import Asked, Watch
-from rrm.chain import ChainText
+from judges.options import JudgeOptions, Watch
+from rrm.decision.chains import ChainText
 from rrm.types import Candidates, Checkpoint, Outcome, Pair, Score, ScoreOutcome, Unscored, Verdict
 from serving.errors import RefusedRequest, ServiceError
 from serving.schemas import JudgeList, Problem, ThoughtEvent
@@ -59,19 +59,19 @@ class _Calls:
             _again, attempts=self.tries, timeout=self.patience, wait_initial=0.2, wait_max=10.0
         )
 
-    def _judging(self, pair: Pair, asked: Asked) -> dict[str, Any]:
-        return {**pair.model_dump(), **self._asking(asked)}
+    def _judging(self, pair: Pair, options: JudgeOptions) -> dict[str, Any]:
+        return {**pair.model_dump(), **self._fields(options)}
 
-    def _scoring(self, candidates: Candidates, asked: Asked) -> dict[str, Any]:
-        return {**candidates.model_dump(), **self._asking(asked)}
+    def _scoring(self, candidates: Candidates, options: JudgeOptions) -> dict[str, Any]:
+        return {**candidates.model_dump(), **self._fields(options)}
 
-    def _asking(self, asked: Asked) -> dict[str, Any]:
+    def _fields(self, options: JudgeOptions) -> dict[str, Any]:
         return {
             "style": self.style,
-            "effort": asked.effort,
-            "max_thinking_tokens": asked.max_thinking_tokens,
-            "return_chain": asked.return_chain,
-            "timeout": asked.seconds,
+            "effort": options.effort,
+            "max_thinking_tokens": options.max_thinking_tokens,
+            "return_chain": options.return_chain,
+            "timeout": options.seconds,
         }
 
 
@@ -83,14 +83,14 @@ class Client(_Calls):
         self._http = httpx2.Client(**self._options)
 
     def judge(
-        self, pair: Pair, asked: Asked = Asked(), watch: Watch | None = None
+        self, pair: Pair, options: JudgeOptions = JudgeOptions(), watch: Watch | None = None
     ) -> Verdict | Unscored:
         """Which response of `pair` is better. With `watch`, thought and checkpoints are told as
         they come.
 
         Raises RefusedRequest for what cannot be judged, ServiceError if no outcome came.
         """
-        body = self._judging(pair, asked)
+        body = self._judging(pair, options)
         if watch is None:
             return OUTCOMES.validate_python(self._call("POST", "/v1/judge", body))
         reader = _Events(watch)
@@ -105,9 +105,11 @@ class Client(_Calls):
             raise _unreachable(self.url, failure) from failure
         return reader.outcome()
 
-    def score(self, candidates: Candidates, asked: Asked = Asked()) -> Score | Unscored:
+    def score(
+        self, candidates: Candidates, options: JudgeOptions = JudgeOptions()
+    ) -> Score | Unscored:
         """A score from 1 to 10 for each response; raises as `judge` does."""
-        body = self._scoring(candidates, asked)
+        body = self._scoring(candidates, options)
         return SCORES.validate_python(self._call("POST", "/v1/score", body))
 
     def judges(self) -> JudgeList:
@@ -148,16 +150,16 @@ class AsyncClient(_Calls):
         self._http = httpx2.AsyncClient(limits=limits, **self._options)
 
     async def judge(
-        self, pair: Pair, asked: Asked = Asked(), watch: Watch | None = None
+        self, pair: Pair, options: JudgeOptions = JudgeOptions(), watch: Watch | None = None
     ) -> Verdict | Unscored:
         """As `Client.judge`."""
-        body = self._judging(pair, asked)
+        body = self._judging(pair, options)
         if watch is None:
             return OUTCOMES.validate_python(await self._call("POST", "/v1/judge", body))
         reader = _Events(watch)
-        asking = self._http.stream("POST", "/v1/judge", json={**body, "stream": True})
+        as_facts = self._http.stream("POST", "/v1/judge", json={**body, "stream": True})
         try:
-            async with asking as answer:
+            async with as_facts as answer:
                 if answer.status_code != 200:
                     await answer.aread()
                     raise _failure(answer)
@@ -167,9 +169,11 @@ class AsyncClient(_Calls):
             raise _unreachable(self.url, failure) from failure
         return reader.outcome()
 
-    async def score(self, candidates: Candidates, asked: Asked = Asked()) -> Score | Unscored:
+    async def score(
+        self, candidates: Candidates, options: JudgeOptions = JudgeOptions()
+    ) -> Score | Unscored:
         """As `Client.score`."""
-        body = self._scoring(candidates, asked)
+        body = self._scoring(candidates, options)
         return SCORES.validate_python(await self._call("POST", "/v1/score", body))
 
     async def judges(self) -> JudgeList:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from rrm.types import Pair, Prompt, Side
+from rrm.types import Pair, Preference, Prompt
 from serving.errors import SettingsError
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -26,7 +26,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """column names that are recognised, likeliest first"""
 NEEDED = ("prompt", "a", "b")
-LABELS: Mapping[str, Side] = {
+LABELS: Mapping[str, Preference] = {
     **dict.fromkeys(("a", "1", "first", "response_a", "model_a", "chosen"), "a"),
     **dict.fromkeys(("b", "2", "second", "response_b", "model_b", "rejected"), "b"),
     **dict.fromkeys(("tie", "both", "0.5", "0", "equal"), "tie"),
@@ -41,7 +41,7 @@ class Row:
     index: int
     id: str | None
     pair: Pair | None
-    label: Side | None
+    label: Preference | None
     fault: str | None = None
     group: str | None = None
 
@@ -140,7 +140,7 @@ def _row(index: int, record: Any, columns: Mapping[str, str]) -> Row:
     return Row(index, identity, pair, label, group=None if group is None else str(group))
 
 
-def _label(value: Any) -> Side | None:
+def _label(value: Any) -> Preference | None:
     if value is None or value == "":
         return None
     side = LABELS.get(str(value).strip().lower())

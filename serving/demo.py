@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from rrm.types import Pair, Verdict
 from serving.client import Client
 from serving.errors import SettingsError
@@ -40,7 +40,7 @@ def run(console: Console) -> None:
     ):
         console.print(f"It answers at {service.url}. Judging {len(OTHERS)} pairs: {QUESTION}\n")
         with Client(service.url) as client:
-            outcomes = [client.judge(pair, Asked(return_chain=True)) for pair in pairs()]
+            outcomes = [client.judge(pair, JudgeOptions(return_chain=True)) for pair in pairs()]
         verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]
         if len(verdicts) < len(outcomes):
             raise SettingsError("nano did not decide every pair")

@@ -19,11 +19,11 @@ from rich.text import Text
 
 from judges.nano import data
 from judges.written import direction
-from rrm.chain import PairReading, SwapPair
+from rrm.decision.chains import PairReadout, SwapPair
 from rrm.decision.plan import REPLY_TOKENS
 from rrm.decision.state import READABLE_MASS
 from rrm.parse import Unread
-from rrm.types import Pair, Side
+from rrm.types import Pair, Preference
 from serving.datasets import Row
 from serving.errors import SettingsError
 from serving.model_host import ModelHost
@@ -41,7 +41,7 @@ EXTRAS = (
     ("benchmarks", ("matplotlib", "psutil"), "the benchmarks"),
 )
 """what `pip install 'closecall[NAME]'` brings, and what for"""
-Labelled = tuple[Pair, Side | None]
+Labelled = tuple[Pair, Preference | None]
 
 
 @dataclass(frozen=True)
@@ -133,20 +133,20 @@ def known_pairs() -> list[Labelled]:
 
 
 async def probe(
-    host: ModelHost, pairs: Sequence[Labelled], tokens: int, told: Callable[[], None]
+    host: ModelHost, pairs: Sequence[Labelled], tokens: int, on_done: Callable[[], None]
 ) -> list[Probe]:
-    """Ask every pair in both orders, at once. `told` is called as each is done."""
+    """Ask every pair in both orders, at once. `on_done` is called as each is done."""
     judge = host.pairwise(None)
 
-    async def whole(pair: Pair, label: Side | None) -> Probe:
+    async def whole(pair: Pair, label: Preference | None) -> Probe:
         """Where nothing can be probed, the whole replies."""
         chains = SwapPair(judge.engine, judge.style, pair, judge.temperature, whole="")
         readings = await chains.reply(min(tokens, judge.ladder[-1]))
         sides = [direction(reading) for reading in readings]
-        told()
+        on_done()
         margin = sides[0] - sides[1]
         agree = sides[0] * sides[1] < 0
-        side: Side = "tie" if margin == 0 else "a" if margin > 0 else "b"
+        side: Preference = "tie" if margin == 0 else "a" if margin > 0 else "b"
         return Probe(
             mass=(0.0, 0.0),
             agree=(agree, agree),
@@ -156,7 +156,7 @@ async def probe(
             right=None if label is None else side == label,
         )
 
-    async def one(pair: Pair, label: Side | None) -> Probe:
+    async def one(pair: Pair, label: Preference | None) -> Probe:
         if not judge.engine.can_probe:
             return await whole(pair, label)
         chains = SwapPair(judge.engine, judge.style, pair, judge.temperature)
@@ -167,7 +167,7 @@ async def probe(
         if ended:
             written = await chains.finish(REPLY_TOKENS)
             parsed = sum(not isinstance(reading, Unread) for reading in written)
-        told()
+        on_done()
         return Probe(
             mass=(before.mass, after.mass),
             agree=(bool(before.agree), bool(after.agree)),
@@ -180,7 +180,7 @@ async def probe(
     return await asyncio.gather(*(one(*pair) for pair in pairs))
 
 
-def _preferred(reading: PairReading) -> Side:
+def _preferred(reading: PairReadout) -> Preference:
     return "tie" if reading.margin == 0 else "a" if reading.margin > 0 else "b"
 
 
@@ -226,10 +226,10 @@ def would_run(host: ModelHost) -> list[tuple[str, str]]:
     where = f" at {model_directory(settings.model)}" if host.local_weights else ""
     styles = [
         f"{name}{' (asked for)' if name == host.default else ''}"
-        f"{'' if host.stopper(host.style(name)) else ', without thresholds'}"
+        f"{'' if host.calibration(host.style(name)) else ', without thresholds'}"
         for name in host.names()
     ]
-    adaptive = host.pairwise(None).stopper is not None
+    adaptive = host.pairwise(None).calibration is not None
     thought = f"adaptive over the checkpoints {host.ladder}"
     if not adaptive:
         thought = f"whole chains up to {host.ladder[-1]} tokens: no thresholds are fitted"

@@ -219,8 +219,8 @@ class Gateway:
         raise ProblemError(503, "No judge", "no replica could answer; they are being restarted", 5)
 
     def _seconds(self, request: JudgeRequest | ScoreRequest | None) -> float:
-        asked = None if request is None else request.timeout
-        return min(asked or math.inf, self.settings.request_timeout)
+        wanted = None if request is None else request.timeout
+        return min(wanted or math.inf, self.settings.request_timeout)
 
     def _noted(self, request: JudgeRequest | ScoreRequest, outcome: Judged) -> Judged:
         """Put an outcome into the request's log line."""

@@ -15,11 +15,11 @@ from typing import IO, Generic, Self, TypeVar
 
 from pydantic import Field
 
-from rrm.types import Outcome, Side, Told
+from rrm.types import Outcome, OutcomePart, Preference
 from serving.errors import SettingsError
 
 
-class Finished(Told):
+class Finished(OutcomePart):
     """One finished row, whatever was done with it."""
 
     index: int
@@ -27,10 +27,10 @@ class Finished(Told):
     key: str = Field(description="hash of the row's content and of the judge")
 
 
-class Line(Finished):
+class JudgedRow(Finished):
     """One judged row."""
 
-    label: Side | None
+    label: Preference | None
     outcome: Outcome
 
 
@@ -44,9 +44,9 @@ class Journal(Generic[L]):
     and its row is done again; OUT keeps the line until every row is there, and is then replaced
     whole. So OUT never shrinks.
 
-    kind: of the lines. keys: of every row. told: every line of OUT, those of earlier runs too, in
-    order. known: every line of earlier runs, those that came early too. Raises SettingsError for a
-    line that is of another input or judge.
+    kind: of the lines. keys: of every row. on_line: gets every line of OUT, those of earlier runs
+    too, in order. known: gets every line of earlier runs, those that came early too. Raises
+    SettingsError for a line that is of another input or judge.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Journal(Generic[L]):
         out: Path,
         kind: type[L],
         keys: Sequence[str],
-        told: Callable[[L], None],
+        on_line: Callable[[L], None],
         known: Callable[[L], None] = lambda line: None,
     ) -> None:
         self.written = 0
@@ -63,7 +63,7 @@ class Journal(Generic[L]):
         self.unreadable: set[int] = set()
         """rows whose line in OUT cannot be read, and is to be replaced"""
         self.aside = out.with_name(f"{out.name}.unreadable")
-        self._file, self._out, self._keys, self._tell = file, out, keys, told
+        self._file, self._out, self._keys, self._tell = file, out, keys, on_line
         self._beside = out.with_name(f"{out.name}.early")
         self._waiting: dict[int, L] = {}
         """finished rows that are not in OUT"""

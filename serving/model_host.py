@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 
-from judges.asked import LADDER, Asked
+from judges.options import LADDER, JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.styles.label import LabelStyle
 from judges.styles.registry import style_names
 from judges.styles.score import ScoreStyle
+from rrm.allocation.cost_model import CostModel
 from rrm.allocation.meter import Compute
-from rrm.artifact import ArtifactError, calibration_file, load_calibration
-from rrm.audit import Auditor
-from rrm.cost import CostModel
+from rrm.calibration.artifact import ArtifactError, calibration_file, load_calibration
+from rrm.calibration.calibration import Calibration
+from rrm.calibration.monitor import RiskMonitor
 from rrm.engines import open_engine
 from rrm.engines.base import Engine, EngineOptions
 from rrm.engines.registry import engine_entry
 from rrm.errors import EngineError, StyleMismatch
-from rrm.stopping import Stopper
 from rrm.style import Style
 from rrm.types import Candidates, Pair, Score, Unscored, Verdict
 from serving.errors import SettingsError
@@ -83,25 +83,25 @@ class ModelHost:
         """The judge of pairs in `style`, or in the settings' style. Raises StyleMismatch."""
         name = style or self.default
         if name not in self._pairwise:
-            asked = self.style(name)
-            stopper = self.stopper(asked)
+            spoken = self.style(name)
+            calibration = self.calibration(spoken)
             self._pairwise[name] = PairwiseJudge(
                 self.engine,
-                asked,
-                stopper,
+                spoken,
+                calibration,
                 self.ladder,
-                self.temperature(asked),
-                self._auditor(stopper),
+                self.temperature(spoken),
+                self._monitor(calibration),
             )
         return self._pairwise[name]
 
-    def _auditor(self, stopper: Stopper | None) -> Auditor | None:
-        if not self.audits or stopper is None or stopper.certificate is None:
+    def _monitor(self, calibration: Calibration | None) -> RiskMonitor | None:
+        if not self.audits or calibration is None or calibration.certificate is None:
             return None
-        if stopper.expected is None or self.settings.audit_share == 0:
+        if calibration.expected is None or self.settings.audit_share == 0:
             return None
         share = self.settings.audit_share
-        return Auditor(stopper.expected, stopper.certificate.delta, share)
+        return RiskMonitor(calibration.expected, calibration.certificate.delta, share)
 
     def compute(self) -> Compute:
         """What the default style's judgements cost in operations. Raises SettingsError for a model
@@ -120,8 +120,8 @@ class ModelHost:
         """The judge of single responses. Raises StyleMismatch."""
         scoring = 1 in self.style(self.default).sizes
         name = style or (self.default if scoring else "grm")
-        asked = self.style(name)
-        return PointwiseJudge(self.engine, asked, self.ladder, self.temperature(asked))
+        spoken = self.style(name)
+        return PointwiseJudge(self.engine, spoken, self.ladder, self.temperature(spoken))
 
     def style(self, name: str) -> Style:
         """Raises StyleMismatch for a style that is unknown or that this model was not made for."""
@@ -158,14 +158,16 @@ class ModelHost:
         card, style = self.engine.card, self.style(self.default)
         first, second = ("4", "5") if card.reads is None else card.reads.words[:2]
         prompt = "What is 2 + 2?" if card.reads is None else first
-        asked = Asked(max_thinking_tokens=FIRST_TOKENS, seconds=self.settings.request_timeout)
+        options = JudgeOptions(
+            max_thinking_tokens=FIRST_TOKENS, seconds=self.settings.request_timeout
+        )
         outcome: Verdict | Score | Unscored
         if 2 in style.sizes:
             pair = Pair(prompt=prompt, response_a=first, response_b=second)
-            outcome = await self.pairwise(None).judge(pair, asked)
+            outcome = await self.pairwise(None).judge(pair, options)
         else:
             candidates = Candidates(prompt=prompt, responses=(first,))
-            outcome = await self.pointwise(None).score(candidates, asked)
+            outcome = await self.pointwise(None).score(candidates, options)
         if isinstance(outcome, Unscored) and outcome.reason in ("engine_error", "deadline"):
             raise EngineError(f"the first pair could not be judged: {outcome.detail}")
 
@@ -185,7 +187,7 @@ class ModelHost:
         fitted = self._fitted(style)
         return style.temperature if fitted is None else fitted.temperature
 
-    def stopper(self, style: Style) -> Stopper | None:
+    def calibration(self, style: Style) -> Calibration | None:
         """The thresholds for `style`, if there are any that fit.
 
         They belong to the weights, the prompt, the ladder and the decoding they were fitted on.
@@ -196,7 +198,7 @@ class ModelHost:
         decoding = self.ladder, self.temperature(style)
         return found if (found.ladder, found.temperature) == decoding else None
 
-    def _fitted(self, style: Style) -> Stopper | None:
+    def _fitted(self, style: Style) -> Calibration | None:
         """What was fitted to these weights and this prompt. Raises SettingsError."""
         if not self.local_weights:
             return None

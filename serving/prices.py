@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Iterable, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from rrm.chain import JudgeChain, SwapPair
-from rrm.cost import CostModel
+from rrm.allocation.cost_model import CostModel
+from rrm.decision.chains import JudgeChain, SwapPair
+from rrm.decision.priced import PriceKind, TokenPrices
 from rrm.errors import EngineError, RefusedText
-from rrm.priced import PriceKind, TokenPrices
 from rrm.style import Style
 from rrm.types import Pair
 from serving.errors import SettingsError

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from judges.asked import Asked, Event
-from rrm.allocation.budget import Budget
-from rrm.chain import ChainText
+from judges.options import Event, JudgeOptions
+from rrm.budget import Budget
+from rrm.decision.chains import ChainText
 from rrm.errors import RefusedText, StyleMismatch
 from serving.gateway import JudgeAnswer, ScoreAnswer, StreamItem
 from serving.metrics import Metrics
@@ -29,7 +29,7 @@ class Judge:
     def __init__(self, settings: Settings) -> None:
         self.host = ModelHost(settings, audits=True)
         # Now, not in a request: large weights are hashed, and a calibration may be refused.
-        self.host.stopper(self.host.style(self.host.default))
+        self.host.calibration(self.host.style(self.host.default))
         self.metrics = Metrics()
         self._judged = False
         mean = settings.tokens_per_pair
@@ -38,8 +38,8 @@ class Judge:
     async def judge(self, request: JudgeRequest, deadline: float) -> JudgeAnswer:
         try:
             judge = self.host.pairwise(request.style)
-            asked = _asked(request, deadline)
-            outcome = await judge.judge(request.pair, asked, budget=self._budget(asked))
+            options = _options(request, deadline)
+            outcome = await judge.judge(request.pair, options, budget=self._budget(options))
         except (RefusedText, StyleMismatch) as refusal:
             return Refusal(status=422, detail=str(refusal))
         return self.metrics.judged(outcome)
@@ -47,7 +47,7 @@ class Judge:
     async def score(self, request: ScoreRequest, deadline: float) -> ScoreAnswer:
         try:
             judge = self.host.pointwise(request.style)
-            outcome = await judge.score(request.candidates, _asked(request, deadline))
+            outcome = await judge.score(request.candidates, _options(request, deadline))
         except (RefusedText, StyleMismatch) as refusal:
             return Refusal(status=422, detail=str(refusal))
         return self.metrics.judged(outcome)
@@ -60,8 +60,8 @@ class Judge:
         except StyleMismatch as refusal:
             yield Refusal(status=422, detail=str(refusal))
             return
-        asked = _asked(request, deadline)
-        judging = judge.judge(request.pair, asked, events.put_nowait, self._budget(asked))
+        options = _options(request, deadline)
+        judging = judge.judge(request.pair, options, events.put_nowait, self._budget(options))
         task = asyncio.ensure_future(judging)
         task.add_done_callback(lambda _: events.put_nowait(None))
         try:
@@ -76,9 +76,9 @@ class Judge:
         finally:
             task.cancel()  # the caller left
 
-    def _budget(self, asked: Asked) -> Budget | None:
+    def _budget(self, options: JudgeOptions) -> Budget | None:
         """What the pairs of this replica share, if they do; a caller's own limit stands outside."""
-        return self.budget if asked.plain else None
+        return self.budget if options.plain else None
 
     def judges(self) -> JudgeList:
         """What this replica serves."""
@@ -92,7 +92,7 @@ class Judge:
                     model=card.name,
                     engine=settings.engine,
                     default=name == self.host.default,
-                    adaptive=self.host.stopper(style) is not None,
+                    adaptive=self.host.calibration(style) is not None,
                     scores=1 in style.sizes,
                     ladder=self.host.ladder,
                     prompt_hash=style.prompt_hash,
@@ -110,8 +110,8 @@ class Judge:
             self._judged = True
 
 
-def _asked(request: JudgeRequest | ScoreRequest, deadline: float) -> Asked:
-    return Asked(
+def _options(request: JudgeRequest | ScoreRequest, deadline: float) -> JudgeOptions:
+    return JudgeOptions(
         request.effort,
         request.max_thinking_tokens,
         request.return_chain,

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from judges.nano import WEIGHTS
-from rrm.artifact import CALIBRATION_FILE, STOPPER_FILE
+from rrm.calibration.artifact import CALIBRATION_FILE, OLD_FILE
 from serving.errors import SettingsError
 from serving.settings import NANO
 
@@ -25,7 +25,7 @@ LARGE = 2**30
 """bytes from which on progress is shown and the result is kept on disk"""
 CHUNK = 2**22
 DIGITS = 16
-APART = frozenset({STOPPER_FILE, CALIBRATION_FILE})
+APART = frozenset({OLD_FILE, CALIBRATION_FILE})
 """files that say something of the weights, and are none"""
 
 _known: dict[str, str] = {}

@@ -21,9 +21,11 @@ def run(*words: str) -> str:
 
 def test_the_core_needs_neither_torch_nor_ray() -> None:
     heavy = {"torch", "transformers", "ray", "numpy", "fastapi", "scipy"}
-    code = "import sys, rrm, rrm.types, rrm.engines.base, rrm.chain, rrm.calibration, judges"
+    code = (
+        "import sys, rrm, rrm.types, rrm.engines.base, rrm.decision.chains, rrm.calibration, judges"
+    )
     code += ", judges.styles.registry, judges.pairwise, judges.nano, serving.cli"
-    code += ", rrm.decision.driver, rrm.allocation.budget, rrm.artifact, serving.client"
+    code += ", rrm.decision.driver, rrm.budget, rrm.calibration.artifact, serving.client"
     loaded = set(run("-c", f"{code}\nprint(*sys.modules)").split())
     assert not loaded & heavy
 

@@ -53,8 +53,8 @@ def pieces() -> tuple[str, ...]:
     verdict_openings = [style.suffix("", ended=True) for style in (rrm, rm_r1)]
     system, user = (turn.content for turn in rrm.template.turns)
     query, first, second, analysis = _between_slots(user)
-    asked, start_a, a_to_b, end_b = _between_slots(rm_r1.template.turns[0].content)
-    judge_lead, client = _before(asked, "\n\n[Client Question]")
+    question, start_a, a_to_b, end_b = _between_slots(rm_r1.template.turns[0].content)
+    judge_lead, client = _before(question, "\n\n[Client Question]")
     end_a, start_b = _before(a_to_b, "\n\n[The Start of")
     scoring, scored, _ = _between_slots(grm.template.turns[0].content)
     score_lead, context = _before(scoring, "\n\n#### Conversation Context")

@@ -142,10 +142,10 @@ def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -
     """Weighted mean cross-entropy of the tokens that have a weight."""
     hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
     target, weights = ids[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
-    asked = weights > 0
-    logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[asked])
-    losses = functional.cross_entropy(logits, target[asked], reduction="none")
-    return (losses * weights[asked]).sum() / weights[asked].sum()
+    weighted = weights > 0
+    logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[weighted])
+    losses = functional.cross_entropy(logits, target[weighted], reduction="none")
+    return (losses * weights[weighted]).sum() / weights[weighted].sum()
 
 
 def train(out: Path, minutes: float, seed: int) -> float:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from judges.styles.template import PAIR_SLOTS, PromptTemplate, hash_prompt
 from rrm.errors import StyleMismatch
-from rrm.parse import Reading, Unread, after_thought, last_choice
-from rrm.style import Ask, ProbeReading, Rendered
+from rrm.parse import ParsedVerdict, Unread, after_thought, last_choice
+from rrm.style import Ask, ProbeReadout, Rendered
 
 CLOSE_THOUGHT = "</think>"
 FLOOR = -50.0
@@ -105,15 +105,15 @@ class LabelStyle:
     def suffix(self, chain: str, ended: bool) -> str:
         return ("" if ended else self.forced_suffix(chain)) + self.verdict_opening
 
-    async def read(self, ask: Ask, suffix: str, n: int) -> ProbeReading:
+    async def read(self, ask: Ask, suffix: str, n: int) -> ProbeReadout:
         [seen] = await ask([suffix], self.labels)
         first, second = (
             _any([max(seen.logprobs[label], FLOOR) for label in side])
             for side in (self.first, self.second)
         )
-        return ProbeReading(z=first - second, mass=seen.mass)
+        return ProbeReadout(z=first - second, mass=seen.mass)
 
-    def parse(self, text: str, n: int) -> Reading:
+    def parse(self, text: str, n: int) -> ParsedVerdict:
         rest = after_thought(text, opened=self.opening.startswith("<think>"))
         if isinstance(rest, Unread):
             return rest

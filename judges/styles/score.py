@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from judges.styles.label import CLOSE_THOUGHT, check_think_token
 from judges.styles.template import PromptTemplate, hash_prompt
-from rrm.parse import BOXED, Reading, Unread, after_thought, last_scores
-from rrm.style import Ask, LabelLogprobs, ProbeReading, Rendered
+from rrm.parse import BOXED, ParsedVerdict, Unread, after_thought, last_scores
+from rrm.style import Ask, LabelLogprobs, ProbeReadout, Rendered
 
 MOST_RESPONSES = 16
 """in one request"""
@@ -67,7 +67,7 @@ class ScoreStyle:
     def suffix(self, chain: str, ended: bool) -> str:
         return self.suffix_of(chain, ended)
 
-    async def read(self, ask: Ask, suffix: str, n: int) -> ProbeReading:
+    async def read(self, ask: Ask, suffix: str, n: int) -> ProbeReadout:
         """E[x1] where the verdict opens, then each next score over the likely ones before it."""
         weights = {suffix: 1.0}
         scores: list[float] = []
@@ -87,9 +87,9 @@ class ScoreStyle:
             }
             weights = _likely(longer)
         z = scores[0] - scores[1] if n == 2 else scores[0]
-        return ProbeReading(z=z, mass=mass, scores=tuple(scores), spread=spread)
+        return ProbeReadout(z=z, mass=mass, scores=tuple(scores), spread=spread)
 
-    def parse(self, text: str, n: int) -> Reading:
+    def parse(self, text: str, n: int) -> ParsedVerdict:
         rest = after_thought(text, opened=self.opening.startswith("<think>"))
         if isinstance(rest, Unread):
             return rest

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from rrm.cost import CostModel
+from rrm.allocation.cost_model import CostModel
 from rrm.types import Usage
 
 PROBE_TOKENS = 4.0

@@ -1,4 +1,4 @@
-"""From labelled traces to a Stopper: curves, policies at rising prices, a certificate.
+"""From labelled traces to a Calibration: curves, policies at rising prices, a certificate.
 
 `arrays` replays policies on traces, `learn` makes them, `fit` puts all together, `bias` says what
 the order of the responses alone does. Needs numpy and scipy, when called, and no model.

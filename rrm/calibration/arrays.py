@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from rrm.calibration.trace import Trace
+from rrm.decision.priced import Depth, TokenPrices
 from rrm.decision.state import READABLE_MASS
-from rrm.priced import Depth, TokenPrices
-from rrm.trace import Trace
-from rrm.votes import Ballot
+from rrm.decision.votes import Ballot
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from rrm.allocation.hulls import allocate
 from rrm.calibration.arrays import TraceArrays
+from rrm.calibration.calibration import Calibration
 from rrm.calibration.replay import Walked, replay
-from rrm.priced import PricedPolicy, TokenPrices
-from rrm.stopping import Stopper
-from rrm.thresholds import Policy
-from rrm.trace import Point, Trace
+from rrm.calibration.trace import Point, Trace
+from rrm.decision.priced import PricedPolicy, TokenPrices
+from rrm.decision.thresholds import Policy
 
 CONFIDENCES = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)
 """of a judge's own word, not calibrated"""
@@ -57,7 +57,7 @@ class Operating:
         return found
 
 
-Curve = list[Operating]
+OperatingCurve = list[Operating]
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Route:
         return self.stop(where, 2.0 + self.each * read)
 
 
-def uniform(route: Route) -> Curve:
+def uniform(route: Route) -> OperatingCurve:
     """Every pair thinks for as long: one point for each checkpoint."""
     everybody = np.ones(len(route.margin), dtype=int)
     return [
@@ -147,13 +147,13 @@ def uniform(route: Route) -> Curve:
     ]
 
 
-def random_gate(route: Route, seed: int) -> Curve:
+def random_gate(route: Route, seed: int) -> OperatingCurve:
     """A coin decides whether a pair gets no thought or all of it."""
-    draws = np.random.default_rng(seed).random(len(route.margin))
-    return [route.once(np.where(draws < share, route.last, 0)) for share in np.linspace(0, 1, 21)]
+    selects = np.random.default_rng(seed).random(len(route.margin))
+    return [route.once(np.where(selects < share, route.last, 0)) for share in np.linspace(0, 1, 21)]
 
 
-def uniform_votes(traces: Sequence[Trace]) -> Curve:
+def uniform_votes(traces: Sequence[Trace]) -> OperatingCurve:
     """Every pair gets as many pairs of whole chains, and their mean margin decides."""
     signs = np.array([1.0 if trace.label == "a" else -1.0 for trace in traces])
     margins = np.array(
@@ -173,7 +173,7 @@ def uniform_votes(traces: Sequence[Trace]) -> Curve:
     ]
 
 
-def consensus_gate(traces: Sequence[Trace], ladder: Sequence[int]) -> Curve:
+def consensus_gate(traces: Sequence[Trace], ladder: Sequence[int]) -> OperatingCurve:
     """Short chains first: where they all prefer the same response it is taken, elsewhere the first
     of them is thought to its end (E-GRM, with 5 chains). A point for each length and number.
     """
@@ -201,7 +201,7 @@ def consensus_gate(traces: Sequence[Trace], ladder: Sequence[int]) -> Curve:
     return curve
 
 
-def two_level_gate(route: Route, whole: int = -1) -> Curve:
+def two_level_gate(route: Route, whole: int = -1) -> OperatingCurve:
     """No thought where the margin without it is wide, all of it elsewhere: one threshold (CAMEL).
 
     whole: the place where all thought ends.
@@ -212,13 +212,13 @@ def two_level_gate(route: Route, whole: int = -1) -> Curve:
     return [route.once(np.where(sure >= least, 0, last)) for least in (*thresholds, np.inf)]
 
 
-def confident_exit(route: Route) -> Curve:
+def confident_exit(route: Route) -> OperatingCurve:
     """Stop at the first checkpoint where the judge's own probability reaches a level (DEER)."""
     own = 1 / (1 + np.exp(-np.abs(route.margin)))
     return [route.first(own >= level) for level in CONFIDENCES]
 
 
-def stable_exit(route: Route) -> Curve:
+def stable_exit(route: Route) -> OperatingCurve:
     """Stop at the first checkpoint with the same verdict as the w - 1 before it (Dynasor)."""
     sign = np.sign(route.margin)
     curve = []
@@ -231,7 +231,7 @@ def stable_exit(route: Route) -> Curve:
     return curve
 
 
-def compute_optimal(fitted: Route, held: Route) -> Curve:
+def compute_optimal(fitted: Route, held: Route) -> OperatingCurve:
     """The best depth for each bin of difficulty, at each of a range of budgets (Snell et al.,
     "Scaling LLM Test-Time Compute Optimally", 2408.03314, section 3).
 
@@ -255,7 +255,7 @@ def compute_optimal(fitted: Route, held: Route) -> Curve:
     return [held.once(depth[bins(held)]) for depth in budgets]
 
 
-def cross_fitted(route: Route) -> Curve:
+def cross_fitted(route: Route) -> OperatingCurve:
     """The compute-optimal table of each half of the pairs, played on the other half."""
     halves = [np.arange(start, len(route.margin), 2) for start in (0, 1)]
     parts = [
@@ -290,9 +290,9 @@ def played(arrays: TraceArrays, policy: PricedPolicy | Policy | None) -> Operati
     return Operating.of(replay(arrays, policy))
 
 
-def ours(arrays: TraceArrays, stopper: Stopper) -> Curve:
-    """Every price of the stopper, and whole chains."""
-    return [played(arrays, policy) for policy in (None, *stopper.policies)]
+def ours(arrays: TraceArrays, calibration: Calibration) -> OperatingCurve:
+    """Every price of the calibration, and whole chains."""
+    return [played(arrays, policy) for policy in (None, *calibration.policies)]
 
 
 PUBLISHED = (
@@ -310,13 +310,13 @@ VOTING = ("uniform votes", "consensus gate", "compute-optimal table with votes")
 
 def others(
     fitted: Sequence[Trace], traces: Sequence[Trace], ladder: Sequence[int], seed: int
-) -> dict[str, list[Curve]]:
+) -> dict[str, list[OperatingCurve]]:
     """Every baseline on `traces` with its curves; the best point of any of them counts.
 
     fitted: other traces, for what has to be fitted.
     """
     step, lead = Route.in_step(traces, ladder), Route.one_order(traces, ladder)
-    voting: dict[str, list[Curve]] = {}
+    voting: dict[str, list[OperatingCurve]] = {}
     if all(trace.votes[1:] for trace in traces):
         voting = {
             "uniform votes": [uniform_votes(traces)],

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rrm.calibration.arrays import TraceArrays
-from rrm.stopping import CONFLICT, PositionBias
-from rrm.trace import Trace
+from rrm.calibration.calibration import CONFLICT, PositionBias
+from rrm.calibration.trace import Trace
 
 if TYPE_CHECKING:
     pass

@@ -1,5 +1,5 @@
-"""Traces -> Stopper: how sure a margin is at each depth, what is worth buying at each price, and
-which price is proved to keep the accuracy.
+"""From traces to a Calibration: how sure a margin is at each depth, what is worth buying at each
+price, and which price is proved to keep the accuracy.
 
 Half of the traces fit curves and policies; the other half, which no fit has seen, certifies one.
 Needs numpy and scipy (`closecall[calibrate]`) and no model.
@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from rrm.audit import Expected
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.bias import fit_conflict, position_bias
+from rrm.calibration.calibration import Calibration, PlattScaler, PlattScalers
+from rrm.calibration.certify import certified, labels_needed
+from rrm.calibration.gain import Z95, thinking_gain
 from rrm.calibration.learn import path, prices_of
+from rrm.calibration.monitor import Expected
 from rrm.calibration.replay import Walked, replay, whole
-from rrm.certificate import certified, labels_needed
-from rrm.priced import TokenPrices
-from rrm.productivity import Z95, productivity
-from rrm.stopping import Curve, Stage, Stopper
-from rrm.thresholds import AT_ONCE
-from rrm.trace import VOTE_TEMPERATURE, Trace
+from rrm.calibration.trace import VOTE_TEMPERATURE, Trace
+from rrm.decision.priced import TokenPrices
+from rrm.decision.thresholds import PROMPT_ONLY
 from rrm.types import Certificate
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ COMPUTED = TokenPrices(kind="flops", read=1.0, cached=0.0, generated=1.0, suffix
 """every token that is computed costs the same"""
 
 
-def fit_curve(margins: Numbers, rights: Flags) -> Curve:
+def fit_curve(margins: Numbers, rights: Flags) -> PlattScaler:
     """Platt scaling (Platt 1999): maximum likelihood with add-one smoothed targets.
 
     A small ridge on the slope keeps it finite where no verdict was wrong; it is never negative.
@@ -51,7 +51,7 @@ def fit_curve(margins: Numbers, rights: Flags) -> Curve:
     from scipy.optimize import minimize
 
     if not len(margins):
-        return Curve(intercept=0.0, slope=0.0)
+        return PlattScaler(intercept=0.0, slope=0.0)
     x = np.abs(margins)
     wins = int(rights.sum())
     target = np.where(rights, (wins + 1) / (wins + 2), 1 / (len(rights) - wins + 2))
@@ -62,20 +62,24 @@ def fit_curve(margins: Numbers, rights: Flags) -> Curve:
         return float(likelihood.sum() + RIDGE * weights[1] ** 2)
 
     found = minimize(loss, np.array([0.0, 1.0]), bounds=[(None, None), (0.0, None)])
-    return Curve(intercept=float(found.x[0]), slope=float(found.x[1]))
+    return PlattScaler(intercept=float(found.x[0]), slope=float(found.x[1]))
 
 
-def fit_stages(arrays: TraceArrays) -> tuple[list[Stage], Stage, Stage, Stage | None]:
+def fit_stages(
+    arrays: TraceArrays,
+) -> tuple[list[PlattScalers], PlattScalers, PlattScalers, PlattScalers | None]:
     """The curves of the ladder's depths, of the leading chain's end, of both, and of votes."""
     import numpy as np
 
     every = np.ones(len(arrays), dtype=bool)
 
-    def stage(tokens: int, margin: Numbers, agree: Flags, alone: Numbers, some: Flags) -> Stage:
-        def curve(margins: Numbers, rows: Flags) -> Curve:
+    def stage(
+        tokens: int, margin: Numbers, agree: Flags, alone: Numbers, some: Flags
+    ) -> PlattScalers:
+        def curve(margins: Numbers, rows: Flags) -> PlattScaler:
             return fit_curve(margins[rows], margins[rows] * arrays.truth[rows] > 0)
 
-        return Stage(
+        return PlattScalers(
             thinking_tokens=tokens,
             agree=curve(margin, some & agree),
             differ=curve(margin, some & ~agree),
@@ -96,13 +100,13 @@ def fit_stages(arrays: TraceArrays) -> tuple[list[Stage], Stage, Stage, Stage | 
     return stages, end, both, votes
 
 
-def fit_stopper(
+def fit_calibration(
     arrays: TraceArrays, source: str, tokens: TokenPrices, prices: Sequence[float] | None = None
-) -> Stopper:
+) -> Calibration:
     """Curves for every depth and a policy for every price; none of them chosen."""
     stages, lead, both, votes = fit_stages(arrays)
     prices = prices_of(arrays, tokens) if prices is None else prices
-    return Stopper(
+    return Calibration(
         source=source,
         stages=tuple(stages),
         lead=lead,
@@ -116,37 +120,37 @@ def fit_stopper(
 
 
 def certify(
-    stopper: Stopper,
+    calibration: Calibration,
     arrays: TraceArrays,
     epsilon: float,
     delta: float,
     bond: Mapping[str, str],
     promises: Promise = "accuracy",
-) -> Stopper:
+) -> Calibration:
     """Choose the dearest price that is proved to lose at most `epsilon` of whole chains' accuracy.
 
-    arrays: of traces that `stopper` was not fitted on. bond: the certificate's hashes. Where no
+    arrays: of traces that `calibration` was not fitted on. bond: the certificate's hashes. Where no
     price is proved, none is chosen and whole chains are thought.
     """
     counts = []
-    for policy in stopper.policies:
+    for policy in calibration.policies:
         lost = replay(arrays, policy).lost
         counts.append((int((lost > 0).sum()), int((lost < 0).sum())))
     chosen = certified(counts, len(arrays), epsilon, delta)
     certificate = expected = None
     if chosen is not None:
-        expected = _expected(replay(arrays, stopper.policies[chosen]))
+        expected = _expected(replay(arrays, calibration.policies[chosen]))
         certificate = Certificate(
             epsilon=epsilon,
             delta=delta,
             n=len(arrays),
             lost=counts[chosen][0],
             gained=counts[chosen][1],
-            price=stopper.policies[chosen].price,
+            price=calibration.policies[chosen].price,
             promises=promises,
             **bond,
         )
-    return stopper.model_copy(
+    return calibration.model_copy(
         update={"chosen": chosen, "certificate": certificate, "expected": expected}
     )
 
@@ -177,7 +181,7 @@ def calibrated(
     temperature: float = 0.0,
     vote_temperature: float = VOTE_TEMPERATURE,
     tokens: TokenPrices = COMPUTED,
-) -> Stopper:
+) -> Calibration:
     """Fit on every other trace, certify on the rest. temperature: of the chains; tokens: what they
     cost.
 
@@ -189,11 +193,11 @@ def calibrated(
     few = len(traces) < FEWEST
     # Not on the half that certifies: the policy hangs on what this finds. Without labels there is
     # nothing to find, its own verdict being always its own.
-    report = None if own else productivity(traces if few else traces[::2], ladder)
+    report = None if own else thinking_gain(traces if few else traces[::2], ladder)
     fitted = arrays if few else arrays.part(slice(0, None, 2))
-    stopper = fit_stopper(fitted, source, tokens, () if few else None)
+    calibration = fit_calibration(fitted, source, tokens, () if few else None)
     most_votes = max(len(trace.votes) for trace in traces)
-    stopper = stopper.model_copy(
+    calibration = calibration.model_copy(
         update={
             "temperature": temperature,
             "vote_temperature": vote_temperature,
@@ -203,12 +207,14 @@ def calibrated(
             **({} if own else {"conflict": fit_conflict(fitted)}),
         }
     )
-    if not stopper.thinks:
-        stopper = stopper.model_copy(update={"policies": (AT_ONCE,)})
+    if not calibration.thinks:
+        calibration = calibration.model_copy(update={"policies": (PROMPT_ONLY,)})
     if not few:
         proof: Promise = "self-agreement" if own else "accuracy"
-        stopper = certify(stopper, arrays.part(slice(1, None, 2)), epsilon, delta, bond, proof)
-    return stopper if stopper.thinks else stopper.model_copy(update={"chosen": 0})
+        calibration = certify(
+            calibration, arrays.part(slice(1, None, 2)), epsilon, delta, bond, proof
+        )
+    return calibration if calibration.thinks else calibration.model_copy(update={"chosen": 0})
 
 
 def shortfall(labels: int, epsilon: float, delta: float) -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.replay import Steps, Walked, walk, whole
 from rrm.calibration.states import Costs, Learner, kept
-from rrm.priced import PricedPolicy, StateKey, TokenPrices
-from rrm.thresholds import ALWAYS, Rule
+from rrm.decision.priced import PricedPolicy, StateKey, TokenPrices
+from rrm.decision.thresholds import ALWAYS, Rule
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from rrm.calibration.arrays import TraceArrays
-from rrm.priced import Chance, PricedPolicy, StateKey, TokenPrices
-from rrm.thresholds import Policy, Rule
+from rrm.decision.priced import Chance, PricedPolicy, StateKey, TokenPrices
+from rrm.decision.thresholds import Policy, Rule
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Literal
 
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.replay import Steps, chance, walk
-from rrm.priced import Chance, PricedPolicy, StateKey, StateRule, Step, TokenPrices
-from rrm.thresholds import Rule
+from rrm.decision.priced import Chance, PricedPolicy, StateKey, StateRule, Step, TokenPrices
+from rrm.decision.thresholds import Rule
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,8 +173,8 @@ class Learner:
                     del offers[on]
                     on, offers[goal] = goal, tried
         if not key.other:
-            asked = StateKey(True, key.depth)
-            offers["other"] = self.price * self.costs.other + worth[asked]
+            with_other = StateKey(True, key.depth)
+            offers["other"] = self.price * self.costs.other + worth[with_other]
         ways: list[tuple[Step, ...]] = [(on, "stop")]
         if not key.other:
             ways += [(on, "other", "stop"), ("other", on, "stop")]

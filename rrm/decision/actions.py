@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rrm.allocation.account import Account
-from rrm.chain import ORDERS, Order
+from rrm.decision.chains import ORDERS, Order
 from rrm.decision.run import JudgeRun
 from rrm.decision.state import Place
 from rrm.types import StopReason

@@ -42,7 +42,7 @@ async def decide(
         for readout in run.news():
             observe(readout)
         if not paid:
-            return decision(run, StopReason.SPENT)
+            return decision(run, StopReason.BUDGET_SPENT)
 
 
 def decision(run: JudgeRun, reason: StopReason | None) -> Decision:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rrm.chain import ORDERS, Order
 from rrm.decision.actions import Action, Grow, ReadPrompts, Reply, Vote, Whole, WriteVerdict
+from rrm.decision.chains import ORDERS, Order
 from rrm.decision.state import ChainKey, State
 
 REPLY_TOKENS = 32
@@ -21,7 +21,7 @@ class Plan(Protocol):
 
 
 @dataclass(frozen=True)
-class Line:
+class LadderPlan:
     """Prompts, the rungs of some orders, both chains whole, more chains.
 
     rungs: thinking tokens of each chain, rising; the last one is the limit. capped: it is below

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rrm.decision.actions import Action, Grow, ReadPrompts, Reply, Stop, Vote
+from rrm.decision.priced import PricedPolicy, Step
 from rrm.decision.state import Place, Readout, State
-from rrm.parse import Reading
-from rrm.priced import PricedPolicy, Step
-from rrm.thresholds import Policy as Rules
+from rrm.decision.thresholds import Policy as Rules
+from rrm.parse import ParsedVerdict
 from rrm.types import StopReason
 
 
@@ -77,7 +77,7 @@ class Thresholds:
         rule = self.rules.rule(readout.place)
         if rule.stops(reading.margin, reading.agree):
             return self.at_prompt if readout.place == 0 else StopReason.MARGIN
-        return StopReason.CLOSE if rule.ties(reading.margin, reading.agree) else None
+        return StopReason.TOO_CLOSE if rule.ties(reading.margin, reading.agree) else None
 
     def buys(self, action: Action, last: Readout | None) -> bool:
         """Whether an action is of use after this readout."""
@@ -115,7 +115,7 @@ class Priced:
         if weighed.step == "stop":
             return Stop(self.sure)
         if weighed.step == "tie":
-            return Stop(StopReason.CLOSE)
+            return Stop(StopReason.TOO_CLOSE)
         return _found(actions, weighed.step) or Stop()
 
     def onward(self, actions: Sequence[Action], last: Readout) -> Action | None:
@@ -200,7 +200,7 @@ class OrdersAgree:
     agree: whether two written verdicts do. stop: agreement is enough to stop.
     """
 
-    agree: Callable[[Sequence[Reading]], bool]
+    agree: Callable[[Sequence[ParsedVerdict]], bool]
     stop: bool
 
     def reads(self, place: Place) -> bool:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 from rrm.allocation.account import Account
 from rrm.allocation.meter import Work
-from rrm.chain import ORDERS, ChainText, JudgeChain, Order, PairReading, SwapPair
+from rrm.decision.chains import ORDERS, ChainText, JudgeChain, Order, PairReadout, SwapPair
 from rrm.decision.state import READABLE_MASS, ChainKey, ChainState, Place, Readout, State
-from rrm.parse import Reading
+from rrm.decision.votes import Ballot
+from rrm.parse import ParsedVerdict
 from rrm.types import At, StopReason, Usage
-from rrm.votes import Ballot
 
 Start = Callable[[int], Awaitable[SwapPair]]
 """vote to fresh chains"""
@@ -80,12 +80,12 @@ class JudgeRun:
     def ending(self) -> StopReason:
         """Why it ends where nothing is left to buy."""
         if self._replies:
-            return StopReason.NO_THOUGHT if self.chains.at_once else StopReason.PARSED
+            return StopReason.NO_THOUGHT if self.chains.without_thought else StopReason.PARSED
         if self._no_thought:
             return StopReason.NO_THOUGHT
         if self._voted:
             return StopReason.VOTED
-        return StopReason.ENDED if self.chains.closed else StopReason.BUDGET
+        return StopReason.ENDED if self.chains.closed else StopReason.TOKEN_LIMIT
 
     @property
     def usage(self) -> Usage:
@@ -173,7 +173,7 @@ class JudgeRun:
         ballot, first = self.ballot, self.path[-1].reading
         scores = None if first is None else first.scores
         self._voted = True
-        self._add("votes", PairReading(ballot.margins, min(self._masses, key=min), scores))
+        self._add("votes", PairReadout(ballot.margins, min(self._masses, key=min), scores))
 
     async def finish(self, tokens: int, account: Account) -> bool:
         """Let both chains write their verdicts out."""
@@ -188,7 +188,7 @@ class JudgeRun:
 
     async def reply(self, tokens: int, account: Account, thinking: bool) -> bool:
         """Both orders' whole replies; one without thought costs only what a probe does."""
-        if thinking and self.chains.at_once:
+        if thinking and self.chains.without_thought:
             self._before = self._before.plus(self.chains.usage())
             self.chains = await self._start(0)
         judge_chains = list(self.chains.by_order.values())
@@ -216,14 +216,14 @@ class JudgeRun:
         """Of the next step: the marginal value of a token as the pair stands."""
         return self._marginal_value(self.path[-1]) if self.path else 0.0
 
-    async def _probe(self, chains: SwapPair, account: Account) -> PairReading:
+    async def _probe(self, chains: SwapPair, account: Account) -> PairReadout:
         judge_chains = [one for one in chains.by_order.values() if one.opened]
         work = _probe_work(judge_chains)
         reading = await chains.read([order for order in ORDERS if chains.by_order[order].opened])
         account.pay(work)
         return reading
 
-    def _add(self, place: Place, reading: PairReading, at: At | None = None) -> None:
+    def _add(self, place: Place, reading: PairReadout, at: At | None = None) -> None:
         if at is None:
             at = self._capped_at if place == "capped" else _wire(place)
         prompt = self.path[0].prompt if self.path else None
@@ -233,7 +233,7 @@ class JudgeRun:
         self.path.append(Readout(place, at, self._tokens, reading, lead=lead, prompt=prompt))
         self._news.append(self.path[-1])
 
-    def _write(self, replies: tuple[Reading, ...], place: At) -> None:
+    def _write(self, replies: tuple[ParsedVerdict, ...], place: At) -> None:
         self._replies += 1
         self.path.append(Readout(place, place, self._tokens, None, replies))
         self._news.append(self.path[-1])

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from rrm.chain import Order, PairReading
-from rrm.parse import Reading
+from rrm.decision.chains import Order, PairReadout
+from rrm.parse import ParsedVerdict
 from rrm.types import At
 
 READABLE_MASS = 0.5
@@ -64,9 +64,9 @@ class Readout:
     """the same on the wire"""
     tokens: int
     """thinking tokens of all chains so far"""
-    reading: PairReading | None
+    reading: PairReadout | None
     """by probe; None: it was written out"""
-    replies: tuple[Reading, ...] = ()
+    replies: tuple[ParsedVerdict, ...] = ()
     """what both orders wrote, where it was"""
     lead: Order = "ab"
     """the order that leads"""

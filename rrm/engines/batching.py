@@ -27,13 +27,13 @@ A = TypeVar("A")
 
 
 @dataclass(eq=False)
-class _Asked(Generic[T, A]):
+class _Waiter(Generic[T, A]):
     """Rows that one caller waits for."""
 
     rows: list[T]
     answers: asyncio.Future[list[A]]
 
-    def tell(self, answers: list[A]) -> None:
+    def resolve(self, answers: list[A]) -> None:
         if not self.answers.done():  # else the caller has left
             self.answers.set_result(answers)
 
@@ -47,7 +47,7 @@ class ProbeBatcher(Generic[T, A]):
 
     def __init__(self, probe: Callable[[list[T]], Awaitable[list[A]]]) -> None:
         self._probe = probe
-        self._waiting: list[_Asked[T, A]] = []
+        self._waiting: list[_Waiter[T, A]] = []
         self._turns: set[asyncio.Task[None]] = set()
         self._closed: asyncio.Future[None] | None = None
         """done when the next turn may begin"""
@@ -58,13 +58,13 @@ class ProbeBatcher(Generic[T, A]):
 
         Raises whatever `probe` raises for these rows; others' rows spoil nothing.
         """
-        asked: _Asked[T, A] = _Asked(rows, asyncio.get_running_loop().create_future())
-        self._waiting.append(asked)
+        waiter: _Waiter[T, A] = _Waiter(rows, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiter)
         if len(self._waiting) == 1:
             turn = asyncio.get_running_loop().create_task(self._turn())
             self._turns.add(turn)
             turn.add_done_callback(self._turns.discard)
-        return await asked.answers
+        return await waiter.answers
 
     @asynccontextmanager
     async def growing(self) -> AsyncIterator[None]:
@@ -94,18 +94,18 @@ class ProbeBatcher(Generic[T, A]):
         closed.set_result(None)
         await sent
 
-    async def _send(self, together: list[_Asked[T, A]]) -> None:
+    async def _send(self, together: list[_Waiter[T, A]]) -> None:
         try:
-            answers = await self._probe([row for asked in together for row in asked.rows])
+            answers = await self._probe([row for waiter in together for row in waiter.rows])
         except Exception:  # one may have spoilt it for all
             await asyncio.gather(*map(self._alone, together))
             return
-        for asked in together:
-            asked.tell(answers[: len(asked.rows)])
-            del answers[: len(asked.rows)]
+        for waiter in together:
+            waiter.resolve(answers[: len(waiter.rows)])
+            del answers[: len(waiter.rows)]
 
-    async def _alone(self, asked: _Asked[T, A]) -> None:
+    async def _alone(self, waiter: _Waiter[T, A]) -> None:
         try:
-            asked.tell(await self._probe(asked.rows))
+            waiter.resolve(await self._probe(waiter.rows))
         except Exception as failure:
-            asked.fail(failure)
+            waiter.fail(failure)

@@ -185,13 +185,13 @@ def launch_arguments(directory: Path, options: EngineOptions) -> list[str]:
     """The words for SGLang's launcher. Raises ValueError for a dtype SGLang does not know."""
     if options.dtype not in DTYPES:
         raise ValueError(f"SGLang does not compute in {options.dtype}; give {', '.join(DTYPES)}")
-    words = ["--model-path", str(directory), "--dtype", DTYPES[options.dtype]]
-    words += ["--tp-size", str(options.tensor_parallel)]
+    arguments = ["--model-path", str(directory), "--dtype", DTYPES[options.dtype]]
+    arguments += ["--tp-size", str(options.tensor_parallel)]
     if options.memory_share is not None:
-        words += ["--mem-fraction-static", str(options.memory_share)]
+        arguments += ["--mem-fraction-static", str(options.memory_share)]
     if options.device == "cpu":
-        words += ON_A_CPU
-    return [*words, *options.server_args]
+        arguments += ON_A_CPU
+    return [*arguments, *options.server_args]
 
 
 def _free_port() -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from serving.cli.options import (
     UNSCORED_EXIT,
     Columns,
@@ -27,7 +27,7 @@ from serving.settings import Settings
 if TYPE_CHECKING:
     from serving.batch import BudgetOptions, RowJudge, Run
     from serving.datasets import Dataset
-    from serving.journal import Line
+    from serving.journal import JudgedRow
     from serving.reports.batch import BatchProgress
 
 
@@ -93,7 +93,7 @@ async def run_batch(
     out: Path,
     url: str | None,
     settings: Settings,
-    options: Asked,
+    options: JudgeOptions,
     concurrency: int,
     progress: BatchProgress,
     budgets: BudgetOptions,
@@ -102,15 +102,15 @@ async def run_batch(
     from serving.batch import Judging, LocalJudge, RemoteJudge, Run, write_whole
     from serving.model_host import ModelHost
 
-    def run_with(judge: RowJudge) -> Run[Line]:
+    def run_with(judge: RowJudge) -> Run[JudgedRow]:
         return Run(
             dataset,
             out,
             Judging(judge),
             concurrency,
-            progress.told,
-            progress.resumed,
-            set_aside=progress.set_aside,
+            progress.advance,
+            progress.resume,
+            on_unreadable=progress.warn_unreadable,
         )
 
     if url is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rrm.priced import PriceKind
+from rrm.decision.priced import PriceKind
 from serving.cli.options import UNSCORED_EXIT, Columns, Load, columns_of
 from serving.reports.console import console
 
@@ -61,7 +61,7 @@ def calibrate(
     kept = traces or data.with_name(f"{data.name}.{settings.style or 'default'}.traces.jsonl")
     written = out or settings.thresholds or default_out(settings)
     options = CalibrationOptions(epsilon, delta, self_agreement, votes, price, look_tokens)
-    stopper = run(terminal, settings, dataset, kept, written, options)
+    calibration = run(terminal, settings, dataset, kept, written, options)
     terminal.print(f"traces: {kept}; calibration: {written}", soft_wrap=True)
-    if stopper.certificate is None:
+    if calibration.certificate is None:
         raise typer.Exit(UNSCORED_EXIT)

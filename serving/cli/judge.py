@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from rrm.types import Pair, Unscored, Verdict
 from serving.cli.options import (
     UNSCORED_EXIT,
@@ -53,7 +53,7 @@ def judge(
         raise typer.Exit(UNSCORED_EXIT)
 
 
-def judged_here(settings: Settings, pair: Pair, options: Asked) -> Verdict | Unscored:
+def judged_here(settings: Settings, pair: Pair, options: JudgeOptions) -> Verdict | Unscored:
     from serving.model_host import ModelHost
 
     host = ModelHost(settings)

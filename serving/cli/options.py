@@ -10,7 +10,7 @@ from typing import Annotated, Any, Protocol, get_type_hints
 
 import typer
 
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from rrm.engines.registry import DEFAULT, ENGINES
 from rrm.errors import RefusedText, StyleMismatch
 from rrm.types import Effort
@@ -126,12 +126,12 @@ def command(work: Callable[..., None]) -> Callable[..., None]:
 
 def options_of(
     effort: str, max_thinking_tokens: int | None = None, return_chain: bool = False
-) -> Asked:
+) -> JudgeOptions:
     """How a caller wants pairs judged. Raises SettingsError for anything but the three efforts."""
     efforts: tuple[Effort, ...] = ("none", "adaptive", "full")
     for one in efforts:
         if effort == one:
-            return Asked(one, max_thinking_tokens, return_chain)
+            return JudgeOptions(one, max_thinking_tokens, return_chain)
     raise SettingsError(f"--effort is none, adaptive or full, not {effort!r}")
 
 

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from judges.asked import Asked
-from judges.tournament import Ranking
-from judges.tournament import rank as ranked
+from judges.options import JudgeOptions
+from judges.ranking import Ranking
+from judges.ranking import rank as ranked
 from serving.cli.options import UNSCORED_EXIT, EffortName, Load, Url, not_blank, options_of
 from serving.client import AsyncClient
 from serving.errors import SettingsError
@@ -44,7 +44,7 @@ def rank(
 
 
 async def _ranking(
-    settings: Settings, url: str | None, prompt: str, responses: list[str], options: Asked
+    settings: Settings, url: str | None, prompt: str, responses: list[str], options: JudgeOptions
 ) -> Ranking:
     if url is not None:
         async with AsyncClient(url, style=settings.style) as client:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from rrm.types import Candidates, Score, Unscored
 from serving.cli.options import UNSCORED_EXIT, EffortName, Load, Url, not_blank, options_of
 from serving.client import Client
@@ -43,7 +43,9 @@ def score(
         raise typer.Exit(UNSCORED_EXIT)
 
 
-def scored_here(settings: Settings, candidates: Candidates, options: Asked) -> Score | Unscored:
+def scored_here(
+    settings: Settings, candidates: Candidates, options: JudgeOptions
+) -> Score | Unscored:
     from serving.model_host import ModelHost
 
     host = ModelHost(settings)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from rrm.types import Unscored, Verdict
-from serving.journal import Line
+from serving.journal import JudgedRow
 
 EVERY = 5.0
 """seconds between two plain lines of progress"""
@@ -46,7 +46,7 @@ class Tally:
         self.right = self.labelled = 0
         self.tokens = self.orders = 0
 
-    def add(self, line: Line) -> None:
+    def add(self, line: JudgedRow) -> None:
         self.rows += 1
         self.tokens += line.outcome.usage.thinking_tokens
         if isinstance(line.outcome, Unscored):
@@ -54,7 +54,7 @@ class Tally:
             return
         self._verdict(line, line.outcome)
 
-    def _verdict(self, line: Line, verdict: Verdict) -> None:
+    def _verdict(self, line: JudgedRow, verdict: Verdict) -> None:
         # 0: no thought; two readouts as deep (the other order's prompt, read late) are one stage.
         stage = len({point.thinking_tokens for point in verdict.path} - {0})
         self.stages[stage] += 1
@@ -151,7 +151,7 @@ class BatchProgress:
         )
         self._task = self._bar.add_task("", total=rows, facts="")
 
-    def set_aside(self, lines: int, where: Path) -> None:
+    def warn_unreadable(self, lines: int, where: Path) -> None:
         """Say that lines of earlier runs could not be read."""
         self.console.print(
             f"{lines} line(s) of earlier runs cannot be read; they are kept in {where}, and their "
@@ -160,14 +160,14 @@ class BatchProgress:
             soft_wrap=True,
         )
 
-    def resumed(self) -> None:
+    def resume(self) -> None:
         """What has been told so far came from earlier runs."""
         self._before = self.tally.rows
         self._began = time.monotonic()
         if self._before:
             self.console.print(f"{self._before} of {self.rows} rows were done before; going on")
 
-    def told(self, line: Line) -> None:
+    def advance(self, line: JudgedRow) -> None:
         self.tally.add(line)
         self._bar.update(self._task, completed=self.tally.rows, facts=self.facts())
         now = time.monotonic()

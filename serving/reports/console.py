@@ -10,18 +10,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from judges.tournament import Ranking
+from judges.ranking import Ranking
 from rrm.types import OrderReading, Score, StopReason, Unscored, Verdict
 
 WHY = {
     StopReason.MARGIN: "the margin was wide enough",
-    StopReason.CLOSE: "too close to call, and more thought was not worth its price",
+    StopReason.TOO_CLOSE: "too close to call, and more thought was not worth its price",
     StopReason.UNPRODUCTIVE: "thought does not help this judge, by its calibration",
     StopReason.ENDED: "both chains closed by themselves",
     StopReason.VOTED: "both chains left it open, so more of them voted",
-    StopReason.BUDGET: "the token limit was reached, so the chains were closed",
+    StopReason.TOKEN_LIMIT: "the token limit was reached, so the chains were closed",
     StopReason.NO_THOUGHT: "no thought was asked for",
-    StopReason.SPENT: "the budget for all pairs had no more for this one",
+    StopReason.BUDGET_SPENT: "the budget for all pairs had no more for this one",
     StopReason.DEADLINE: "its time was up, so the last checkpoint decided",
     StopReason.IDENTICAL: "the two responses are the same text",
     StopReason.AGREED: "both orders said the same without thought",

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from rrm.calibration import FEWEST
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.baselines import PUBLISHED, Route, oracle, others, ours, played
+from rrm.calibration.calibration import Calibration, PositionBias
+from rrm.calibration.gain import ThinkingGain
 from rrm.calibration.replay import Walked, replay
-from rrm.productivity import Productivity
-from rrm.stopping import PositionBias, Stopper
-from rrm.trace import Trace
+from rrm.calibration.trace import Trace
 
 BINS = 8
 """of the reliability curve, equally many pairs in each"""
@@ -33,33 +33,35 @@ svg { max-width: 100%; height: auto } tr.chosen { background: #fdf1dc }
 """
 
 
-def page(stopper: Stopper, traces: Sequence[Trace], ladder: Sequence[int], title: str) -> str:
-    """The whole page. Figures are of the half that certified the stopper, where there is one."""
+def page(
+    calibration: Calibration, traces: Sequence[Trace], ladder: Sequence[int], title: str
+) -> str:
+    """The whole page. Figures are of the half that certified it, if there is one."""
     fitted, held = (traces[::2], traces[1::2]) if len(traces) >= FEWEST else (traces, traces)
     arrays = TraceArrays.of(held, ladder)
-    report = stopper.productivity
+    report = calibration.productivity
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(stopper.source)}; {len(held)} of them for what is shown here.</p>",
-        *(f'<p class="finding">{html.escape(said)}</p>' for said in _findings(stopper)),
+        f"<p>{html.escape(calibration.source)}; {len(held)} of them for what is shown here.</p>",
+        *(f'<p class="finding">{html.escape(said)}</p>' for said in _findings(calibration)),
         "<h2>Accuracy against thought</h2>",
-        _frontier(stopper, fitted, held, ladder, arrays),
+        _frontier(calibration, fitted, held, ladder, arrays),
         "<h2>Is its probability to be believed?</h2>",
-        _reliability(stopper, arrays),
+        _reliability(calibration, arrays),
         "<h2>What the order of the responses alone does</h2>",
-        _bias(stopper.position_bias),
+        _bias(calibration.position_bias),
         *(["<h2>What thought brings</h2>", _gains(report)] if report else []),
-        *(["<h2>Every price</h2>", _prices(stopper, arrays)] if stopper.policies else []),
+        *(["<h2>Every price</h2>", _prices(calibration, arrays)] if calibration.policies else []),
     ]
     head = f"<meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
 
 
-def _findings(stopper: Stopper) -> list[str]:
-    said = [stopper.productivity.finding] if stopper.productivity else []
-    proof = stopper.certificate
+def _findings(calibration: Calibration) -> list[str]:
+    said = [calibration.productivity.finding] if calibration.productivity else []
+    proof = calibration.certificate
     if proof is None:
-        return [*said, "No certificate: whole chains are thought." if stopper.thinks else ""]
+        return [*said, "No certificate: whole chains are thought." if calibration.thinks else ""]
     return [
         *said,
         f"Certified: stopping early loses at most {proof.epsilon:g} of {proof.promises} against "
@@ -70,7 +72,7 @@ def _findings(stopper: Stopper) -> list[str]:
 
 
 def _frontier(
-    stopper: Stopper,
+    calibration: Calibration,
     fitted: Sequence[Trace],
     held: Sequence[Trace],
     ladder: Sequence[int],
@@ -78,8 +80,8 @@ def _frontier(
 ) -> str:
     rivals = others(fitted, held, ladder, seed=0)
     curves = {
-        "ours": ours(arrays, stopper),
-        "ours, as served": [played(arrays, stopper.policy)],
+        "ours": ours(arrays, calibration),
+        "ours, as served": [played(arrays, calibration.policy)],
         "oracle": [oracle(Route.one_order(held, ladder))],
         **{name: rivals[name][0] for name in PUBLISHED},
     }
@@ -94,10 +96,10 @@ def _frontier(
     return finish()
 
 
-def _reliability(stopper: Stopper, arrays: TraceArrays) -> str:
+def _reliability(calibration: Calibration, arrays: TraceArrays) -> str:
     """Where it stops: what it says and how often it is right."""
-    found = replay(arrays, stopper.policy)
-    said, right = chances(stopper, found)[~found.tied], found.right[~found.tied]
+    found = replay(arrays, calibration.policy)
+    said, right = chances(calibration, found)[~found.tied], found.right[~found.tied]
     bins = [b for b in np.array_split(np.argsort(said), min(BINS, len(said))) if len(b)]
     x = [float(said[some].mean()) for some in bins]
     y = [float(right[some].mean()) for some in bins]
@@ -109,22 +111,22 @@ def _reliability(stopper: Stopper, arrays: TraceArrays) -> str:
     return finish()
 
 
-def chances(stopper: Stopper, found: Walked) -> NDArray[np.float64]:
+def chances(calibration: Calibration, found: Walked) -> NDArray[np.float64]:
     """[traces]: the probability that is said where each stopped."""
     arrays = found.arrays
     said: NDArray[np.float64]
     said = 1 / (1 + np.exp(-np.abs(np.clip(found.value, -40, 40))))  # a bought stop's log-odds
     for place, stage, agree in (
-        ("both", stopper.both, arrays.agree),
-        ("votes", stopper.votes, arrays.vote_agree),
+        ("both", calibration.both, arrays.agree),
+        ("votes", calibration.votes, arrays.vote_agree),
     ):
         for row in np.flatnonzero(found.stopped.get(place, np.zeros(len(arrays), dtype=bool))):
             if stage is not None:
                 said[row] = stage.probability(found.value[row], bool(agree[row]))
-    if not stopper.thinks:
+    if not calibration.thinks:
         at_once = arrays.lead[:, 0] * arrays.other_prompt > 0
         for index, value in enumerate(found.value):
-            said[index] = stopper.stages[0].probability(value, bool(at_once[index]))
+            said[index] = calibration.stages[0].probability(value, bool(at_once[index]))
     return said
 
 
@@ -142,7 +144,7 @@ def _bias(biases: Sequence[PositionBias]) -> str:
     return _table((*heads, "pairs that one order alone decides otherwise"), rows)
 
 
-def _gains(report: Productivity) -> str:
+def _gains(report: ThinkingGain) -> str:
     gains = [("cut at a checkpoint", gain) for gain in report.by_checkpoint]
     gains += [("whole", report.whole)]
     gains += [(f"whole, {name}", gain) for name, gain in report.groups.items()]
@@ -158,9 +160,9 @@ def _gains(report: Productivity) -> str:
     return _table(("chains", "thinking tokens", "gain in accuracy", "95 % interval"), rows)
 
 
-def _prices(stopper: Stopper, arrays: TraceArrays) -> str:
+def _prices(calibration: Calibration, arrays: TraceArrays) -> str:
     rows = []
-    for policy in stopper.policies:
+    for policy in calibration.policies:
         found = replay(arrays, policy)
         spent = found.spent
         read = spent.first + spent.other + spent.votes
@@ -175,7 +177,7 @@ def _prices(stopper: Stopper, arrays: TraceArrays) -> str:
             )
         )
     heads = ("accuracy a token must bring", "right", "thinking tokens", "prompt tokens read")
-    return _table((*heads, "probes", "orders"), rows, stopper.chosen)
+    return _table((*heads, "probes", "orders"), rows, calibration.chosen)
 
 
 def _table(heads: Iterable[str], rows: Iterable[Sequence[str]], chosen: int | None = None) -> str:

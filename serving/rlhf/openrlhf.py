@@ -236,5 +236,5 @@ def _turns(prompt: str) -> Prompt:
     """A templated prompt as its turns, any other as its text."""
     kept = tuple(turn for turn in _templated(prompt) if turn.content)
     # A template's standing system line is no part of the question.
-    asked = kept if len(kept) > 2 else tuple(turn for turn in kept if turn.role != "system")
-    return asked or SPECIAL.sub("", prompt).strip()
+    question = kept if len(kept) > 2 else tuple(turn for turn in kept if turn.role != "system")
+    return question or SPECIAL.sub("", prompt).strip()

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from judges.asked import Asked
-from judges.tournament import PairJudge, Ranking, rank
+from judges.options import JudgeOptions
+from judges.ranking import PairJudge, Ranking, rank
 from rrm.types import Effort, Message, Prompt
 from serving.client import AsyncClient
 from serving.errors import ServiceError
@@ -25,7 +25,8 @@ class CloseCallReward:
     group of completions of one prompt; None for one that could not be judged.
 
     judge: a service's URL, or a judge in this process. seconds: for one call; TRL itself would wait
-    for ever, so a group that is not compared by then is unscored whole. options: for `AsyncClient`.
+    for ever, so a group that is not compared by then is unscored whole. client: options of
+    `AsyncClient`.
     """
 
     def __init__(
@@ -35,10 +36,10 @@ class CloseCallReward:
         effort: Effort = "adaptive",
         max_thinking_tokens: int | None = None,
         seconds: float = 300.0,
-        **options: Any,
+        **client: Any,
     ) -> None:
-        self._judge, self._options, self._seconds = judge, options, seconds
-        self._asked = Asked(effort, max_thinking_tokens)
+        self._judge, self._client, self._seconds = judge, client, seconds
+        self._options = JudgeOptions(effort, max_thinking_tokens)
         self.__name__ = "closecall"
 
     async def __call__(
@@ -55,7 +56,7 @@ class CloseCallReward:
             for prompt, run in groupby(enumerate(map(_prompt, prompts)), key=lambda item: item[1])
         ]
         if isinstance(self._judge, str):
-            options = {"timeout": self._seconds, "patience": self._seconds, **self._options}
+            options = {"timeout": self._seconds, "patience": self._seconds, **self._client}
             async with AsyncClient(self._judge, **options) as client:
                 rankings = await self._rank_all(client, groups)
         else:
@@ -73,7 +74,7 @@ class CloseCallReward:
         """A group that cannot be judged in time, or at all, is unscored whole."""
         try:
             async with asyncio.timeout(self._seconds):
-                return await rank(judge, prompt, responses, self._asked)
+                return await rank(judge, prompt, responses, self._options)
         except (ServiceError, TimeoutError) as failure:
             why = f"{type(failure).__name__}: {failure}"
             return Ranking((None,) * len(responses), 0, 0, (why,))

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.cost import CONTEXT, SHAPES, SIZE, Decoder, best_of_this_machine
-from rrm.cost import CostModel
+from rrm.allocation.cost_model import CostModel
 
 
 def test_shapes_differ_in_all_but_size() -> None:

@@ -32,9 +32,9 @@ from benchmarks.frontier import (
 from judges.nano.pairs import write_pairs
 from rrm.calibration.arrays import TOKENS_ALONE
 from rrm.calibration.baselines import PUBLISHED, VOTING
-from rrm.calibration.lines import LINES, ONE_WHOLE
+from rrm.calibration.rivals import LINES, ONE_WHOLE
+from rrm.calibration.trace import TracedChain, trace
 from rrm.engines.base import Engine
-from rrm.trace import TracedChain, trace
 from serving.datasets import read_dataset
 from tests.helpers.styles import RRM
 from tests.helpers.traces import LADDER, arrays, simulated

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.styles.registry import family_style
 from rrm.engines import open_engine
@@ -86,7 +86,7 @@ def test_labels_of_a_real_tokenizer_are_probed_exactly(smollm2: Engine, style: o
 
 def test_a_pair_is_judged_whole(smollm2: Engine) -> None:
     judge = PairwiseJudge(smollm2, RRM, ladder=(8, 16))
-    found = asyncio.run(judge.judge(PAIR, Asked("full", trace=True)))
+    found = asyncio.run(judge.judge(PAIR, JudgeOptions("full", trace=True)))
     assert isinstance(found, Verdict)
     assert [point.thinking_tokens for point in found.path] == [0, 16, 32]
     assert all((point.mass or 0.0) > 0.5 for point in found.path)

@@ -6,39 +6,39 @@ from pathlib import Path
 import pytest
 
 from benchmarks.productive import by_votes, missed, sample
-from judges.asked import Asked
-from rrm.productivity import Gain, Productivity
-from rrm.stopping import Stopper
-from rrm.thresholds import AT_ONCE
+from judges.options import JudgeOptions
+from rrm.calibration.calibration import Calibration
+from rrm.calibration.gain import Gain, ThinkingGain
+from rrm.decision.thresholds import PROMPT_ONLY
 from rrm.types import Unscored, Verdict
 from tests.helpers.judging import LONG, at, prefers_good, scripted, unreadable, verdict
 from tests.helpers.judging import judged as judged_by
 
 
-def unproductive() -> Stopper:
+def unproductive() -> Calibration:
     nothing = Gain.of(tokens=40, gained=0, lost=0, n=2000)
-    report = Productivity(
+    report = ThinkingGain(
         n=2000, before=0.6, whole=nothing, by_checkpoint=(), groups={}, flips=0.0, detectable=0.001
     )
-    made = at(1.5).model_copy(update={"policies": (AT_ONCE,), "productivity": report})
+    made = at(1.5).model_copy(update={"policies": (PROMPT_ONLY,), "productivity": report})
     assert not made.thinks
     return made
 
 
-def judged(stopper: Stopper | None, asked: Asked = Asked()) -> Verdict:
-    return verdict(scripted(prefers_good(0.1), [LONG], stopper), asked=asked)
+def judged(calibration: Calibration | None, options: JudgeOptions = JudgeOptions()) -> Verdict:
+    return verdict(scripted(prefers_good(0.1), [LONG], calibration), options=options)
 
 
 def test_no_thought_where_thought_does_not_help() -> None:
-    stopper = unproductive()
-    assert missed(stopper, [judged(stopper)]) == []
-    assert "does not help" in missed(stopper, [judged(None)])[0]
+    calibration = unproductive()
+    assert missed(calibration, [judged(calibration)]) == []
+    assert "does not help" in missed(calibration, [judged(None)])[0]
 
 
 def test_whole_chains_where_nothing_was_proved() -> None:
-    stopper = at(1.5).model_copy(update={"chosen": None})
-    assert missed(stopper, [judged(stopper)]) == []
-    assert "stopped early" in missed(stopper, [judged(at(1.5))])[0]
+    calibration = at(1.5).model_copy(update={"chosen": None})
+    assert missed(calibration, [judged(calibration)]) == []
+    assert "stopped early" in missed(calibration, [judged(at(1.5))])[0]
 
 
 def test_an_unscored_pair_is_told() -> None:

@@ -13,20 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from judges.asked import Asked
 from judges.nano import CALIBRATION, WEIGHTS, data
 from judges.nano.pairs import pair_of
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.styles.registry import open_style
-from rrm.allocation.budget import Budget
+from rrm.allocation.cost_model import CostModel
 from rrm.allocation.meter import Compute
-from rrm.artifact import Artifact
-from rrm.audit import Auditor, Expected
-from rrm.cost import CostModel
+from rrm.budget import Budget
+from rrm.calibration.artifact import Artifact
+from rrm.calibration.calibration import Calibration
+from rrm.calibration.monitor import Expected, RiskMonitor
+from rrm.decision.thresholds import Rule
 from rrm.engines import open_engine
 from rrm.engines.base import Engine, EngineOptions
-from rrm.stopping import Stopper
-from rrm.thresholds import Rule
 from rrm.types import Unscored, Verdict
 
 STYLES = ("rrm", "rm-r1")
@@ -39,45 +39,45 @@ N_PRICED = 120
 class Setting:
     """How a pair is judged."""
 
-    asked: Asked = Asked()
-    change: Callable[[Stopper], Stopper | None] = lambda stopper: stopper
-    auditor: Callable[[], Auditor | None] = lambda: None
+    options: JudgeOptions = JudgeOptions()
+    change: Callable[[Calibration], Calibration | None] = lambda calibration: calibration
+    monitor: Callable[[], RiskMonitor | None] = lambda: None
     budget: Callable[[], Budget | None] = lambda: None
 
 
-def voting(stopper: Stopper) -> Stopper:
+def voting(calibration: Calibration) -> Calibration:
     """Up to three pairs of chains, where whole ones are not all but certain."""
     policies = tuple(
-        policy.model_copy(update={"both": Rule(agree=25.0)}) for policy in stopper.policies
+        policy.model_copy(update={"both": Rule(agree=25.0)}) for policy in calibration.policies
     )
-    return stopper.model_copy(
+    return calibration.model_copy(
         update={"policies": policies, "most_votes": 3, "vote_temperature": 0.7, "chosen": 0}
     )
 
 
-def auditor() -> Auditor:
-    return Auditor(Expected(apart=0.05, spent=0.5), 0.1)
+def monitor() -> RiskMonitor:
+    return RiskMonitor(Expected(apart=0.05, spent=0.5), 0.1)
 
 
-def revoked() -> Auditor:
-    found = auditor()
+def revoked() -> RiskMonitor:
+    found = monitor()
     found.revoked = "pairs are not what they were"
     return found
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting(Asked("none")),
-    Setting(Asked("adaptive", return_chain=True)),
-    Setting(Asked("full", return_chain=True)),
-    Setting(Asked("full", trace=True)),
-    Setting(Asked("adaptive", max_thinking_tokens=64)),
-    Setting(Asked("full", max_thinking_tokens=40)),
-    Setting(change=lambda stopper: None),
-    Setting(auditor=auditor),
+    Setting(JudgeOptions("none")),
+    Setting(JudgeOptions("adaptive", return_chain=True)),
+    Setting(JudgeOptions("full", return_chain=True)),
+    Setting(JudgeOptions("full", trace=True)),
+    Setting(JudgeOptions("adaptive", max_thinking_tokens=64)),
+    Setting(JudgeOptions("full", max_thinking_tokens=40)),
+    Setting(change=lambda calibration: None),
+    Setting(monitor=monitor),
     Setting(budget=lambda: Budget(24, 1)),
     Setting(budget=lambda: Budget(6e8, 1, Compute(CostModel.of_directory(WEIGHTS), 6))),
     Setting(change=voting),
-    Setting(auditor=revoked),
+    Setting(monitor=revoked),
 )
 
 
@@ -107,16 +107,16 @@ async def judge_case(engine: Engine, number: int, known: Artifact) -> Verdict | 
     rng = random.Random(f"golden {style.name} {which}")
     pair = pair_of(data.draw(rng))
     setting = SETTINGS[(which + turn * len(SETTINGS) // 2) % len(SETTINGS)]
-    stopper = known.of(style.name, style.prompt_hash)
-    assert stopper is not None
+    calibration = known.of(style.name, style.prompt_hash)
+    assert calibration is not None
     judge = PairwiseJudge(
         engine,
         style,
-        setting.change(stopper),
+        setting.change(calibration),
         engine.card.ladder,
-        auditor=setting.auditor(),
+        monitor=setting.monitor(),
     )
-    return await judge.judge(pair, setting.asked, budget=setting.budget())
+    return await judge.judge(pair, setting.options, budget=setting.budget())
 
 
 def judge_all(engine: Engine, count: int, known: Artifact) -> list[Verdict | Unscored]:

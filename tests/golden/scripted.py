@@ -11,16 +11,16 @@ import random
 from collections.abc import Mapping
 from typing import get_args
 
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
-from rrm.allocation.budget import Budget
+from rrm.allocation.cost_model import CostModel
 from rrm.allocation.meter import Compute
-from rrm.audit import Auditor, Expected
-from rrm.cost import CostModel
+from rrm.budget import Budget
+from rrm.calibration.calibration import Calibration, PlattScaler, PlattScalers
+from rrm.calibration.monitor import Expected, RiskMonitor
+from rrm.decision.thresholds import Policy, Rule
 from rrm.engines.base import TokenSequence
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
-from rrm.stopping import Curve, Stage, Stopper
-from rrm.thresholds import Policy, Rule
 from rrm.types import Effort, Pair, Unscored, Verdict
 from tests.helpers.policies import any_policy
 from tests.helpers.styles import RRM
@@ -77,15 +77,15 @@ def _rule(rng: random.Random) -> Rule:
     )
 
 
-def _stage(rng: random.Random) -> Stage:
+def _stage(rng: random.Random) -> PlattScalers:
     """No two alike, so that the probability tells which one was asked."""
     curves = [
-        Curve(intercept=rng.uniform(-0.5, 0.5), slope=rng.uniform(0.1, 1.5)) for _ in range(2)
+        PlattScaler(intercept=rng.uniform(-0.5, 0.5), slope=rng.uniform(0.1, 1.5)) for _ in range(2)
     ]
-    return Stage(thinking_tokens=0, agree=curves[0], differ=curves[1])
+    return PlattScalers(thinking_tokens=0, agree=curves[0], differ=curves[1])
 
 
-def _stopper(rng: random.Random) -> Stopper:
+def _calibration(rng: random.Random) -> Calibration:
     policies = []
     tokens = 90.0
     for price in (0.0001, 0.001, 0.01):
@@ -95,7 +95,7 @@ def _stopper(rng: random.Random) -> Stopper:
         policies.append(
             Policy(price=price, rules=rules, lead=_rule(rng), tokens=tokens, looks=1.0, **both)
         )
-    return Stopper(
+    return Calibration(
         source="by chance",
         stages=tuple(_stage(rng) for _ in range(len(LADDER) + 1)),
         lead=_stage(rng),
@@ -109,7 +109,7 @@ def _stopper(rng: random.Random) -> Stopper:
     )
 
 
-def _priced(rng: random.Random) -> Stopper:
+def _priced(rng: random.Random) -> Calibration:
     policies = []
     tokens = 90.0
     for price in (0.0001, 0.001, 0.01):
@@ -117,7 +117,7 @@ def _priced(rng: random.Random) -> Stopper:
         made = any_policy(rng.getrandbits(32), len(LADDER), rng.random() < 0.1)
         spent = {"price": price, "tokens": tokens, "probes": 2.0, "orders": 1.3}
         policies.append(made.model_copy(update=spent))
-    return _stopper(rng).model_copy(update={"policies": tuple(policies)})
+    return _calibration(rng).model_copy(update={"policies": tuple(policies)})
 
 
 def _budget(rng: random.Random) -> Budget:
@@ -134,7 +134,7 @@ def judge_case(number: int) -> Verdict | Unscored:
     """The outcome of judgement `number`."""
     rng = random.Random(f"golden {number}")
     probe, texts = _probe(rng), _texts(rng)
-    return _judge(rng, probe, texts, None if rng.random() < 0.2 else _stopper(rng))
+    return _judge(rng, probe, texts, None if rng.random() < 0.2 else _calibration(rng))
 
 
 def judge_priced(number: int) -> Verdict | Unscored:
@@ -144,22 +144,22 @@ def judge_priced(number: int) -> Verdict | Unscored:
 
 
 def _judge(
-    rng: random.Random, probe: ProbeScript, texts: list[str], stopper: Stopper | None
+    rng: random.Random, probe: ProbeScript, texts: list[str], calibration: Calibration | None
 ) -> Verdict | Unscored:
     engine = ScriptedEngine(texts, probe)
     engine.can_probe = rng.random() > 0.2
     budget = _budget(rng) if rng.random() < 0.25 else None
-    auditor = None
-    if stopper is not None and rng.random() < 0.3:
-        auditor = Auditor(Expected(apart=0.05, spent=0.5), 0.1)
+    monitor = None
+    if calibration is not None and rng.random() < 0.3:
+        monitor = RiskMonitor(Expected(apart=0.05, spent=0.5), 0.1)
         if rng.random() < 0.3:
-            auditor.revoked = "pairs are not what they were"
+            monitor.revoked = "pairs are not what they were"
     effort: Effort = rng.choice((*get_args(Effort), "adaptive", "adaptive"))
-    asked = Asked(
+    options = JudgeOptions(
         effort, rng.choice(LIMITS), return_chain=rng.random() < 0.5, trace=rng.random() < 0.5
     )
     if budget is not None:
-        asked = Asked(return_chain=asked.return_chain)
+        options = JudgeOptions(return_chain=options.return_chain)
     pair = PAIR if rng.random() < 0.5 else MIRROR
-    judge = PairwiseJudge(engine, RRM, stopper, LADDER, auditor=auditor)
-    return asyncio.run(judge.judge(pair, asked, budget=budget))
+    judge = PairwiseJudge(engine, RRM, calibration, LADDER, monitor=monitor)
+    return asyncio.run(judge.judge(pair, options, budget=budget))

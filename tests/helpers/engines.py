@@ -12,14 +12,14 @@ from tests.helpers.styles import RRM
 
 
 def chains(
-    engine: Engine, n: int, style: Style = RRM, heat: float = 0.0, seed: int = 1
+    engine: Engine, n: int, style: Style = RRM, temperature: float = 0.0, seed: int = 1
 ) -> list[TokenSequence]:
     rng = random.Random(seed)
     made = []
     for index in range(n):
         example = data.draw(rng)
         rendered = style.render(example.question, example.responses, engine.control)
-        made.append(engine.start(rendered, Sampling(temperature=heat, seed=index)))
+        made.append(engine.start(rendered, Sampling(temperature=temperature, seed=index)))
     return made
 
 

@@ -7,17 +7,17 @@ import math
 import random
 from collections.abc import Mapping
 
-from judges.asked import Asked
 from judges.nano import CALIBRATION, data
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.styles.label import LabelStyle
 from judges.styles.score import ScoreStyle
-from rrm.artifact import load_calibration
-from rrm.audit import Auditor, Expected
+from rrm.calibration.artifact import load_calibration
+from rrm.calibration.calibration import Calibration, PlattScaler, PlattScalers
+from rrm.calibration.monitor import Expected, RiskMonitor
+from rrm.decision.thresholds import Policy, Rule
 from rrm.engines.base import Engine, TokenSequence
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
-from rrm.stopping import Curve, Stage, Stopper
-from rrm.thresholds import Policy, Rule
 from rrm.types import Pair, Unscored, Verdict
 from tests.helpers.styles import RRM
 
@@ -51,12 +51,12 @@ def unreadable(chain: TokenSequence, suffix: str, labels: tuple[str, ...]) -> Ma
     return dict.fromkeys(labels, math.log(0.01))
 
 
-def at(margin: float) -> Stopper:
+def at(margin: float) -> Calibration:
     """Stops wherever |margin| reaches `margin`."""
-    sure = Curve(intercept=0.0, slope=1.0)
-    stage = Stage(thinking_tokens=0, agree=sure, differ=sure)
+    sure = PlattScaler(intercept=0.0, slope=1.0)
+    stage = PlattScalers(thinking_tokens=0, agree=sure, differ=sure)
     rule = Rule(agree=margin)
-    return Stopper(
+    return Calibration(
         source="by hand",
         stages=(stage,),
         lead=stage,
@@ -67,18 +67,22 @@ def at(margin: float) -> Stopper:
 
 
 def scripted(
-    probe: object, texts: list[str], stopper: Stopper | None = None, **more: object
+    probe: object, texts: list[str], calibration: Calibration | None = None, **more: object
 ) -> PairwiseJudge:
     engine = ScriptedEngine(texts, probe, **more)  # type: ignore[arg-type]
-    return PairwiseJudge(engine, RRM, stopper, ladder=(8, 16, 32, 64))
+    return PairwiseJudge(engine, RRM, calibration, ladder=(8, 16, 32, 64))
 
 
-def judged(judge: PairwiseJudge, pair: Pair = PAIR, asked: Asked = Asked()) -> Verdict | Unscored:
-    return asyncio.run(judge.judge(pair, asked))
+def judged(
+    judge: PairwiseJudge, pair: Pair = PAIR, options: JudgeOptions = JudgeOptions()
+) -> Verdict | Unscored:
+    return asyncio.run(judge.judge(pair, options))
 
 
-def verdict(judge: PairwiseJudge, pair: Pair = PAIR, asked: Asked = Asked()) -> Verdict:
-    outcome = judged(judge, pair, asked)
+def verdict(
+    judge: PairwiseJudge, pair: Pair = PAIR, options: JudgeOptions = JudgeOptions()
+) -> Verdict:
+    outcome = judged(judge, pair, options)
     assert isinstance(outcome, Verdict), outcome
     return outcome
 
@@ -89,14 +93,14 @@ LONG = "x" * 40 + "</think>"
 def voting(probe: object, texts: list[str], most: int = 4) -> PairwiseJudge:
     """Stops nowhere before whole chains, and there from a margin of 3 on."""
     never = Policy(price=0.001, rules=(Rule(),), lead=Rule(), both=Rule(agree=3.0))
-    stopper = at(1.5).model_copy(update={"policies": (never,), "most_votes": most})
-    return scripted(probe, texts, stopper)
+    calibration = at(1.5).model_copy(update={"policies": (never,), "most_votes": most})
+    return scripted(probe, texts, calibration)
 
 
 def audited(probe: object, share: float = 1.0) -> PairwiseJudge:
     made = scripted(probe, [LONG], at(1.5))
-    watch = Auditor(Expected(apart=0.05, spent=0.5), delta=0.1, share=share)
-    return PairwiseJudge(made.engine, made.style, made.stopper, made.ladder, 0.0, watch)
+    watch = RiskMonitor(Expected(apart=0.05, spent=0.5), delta=0.1, share=share)
+    return PairwiseJudge(made.engine, made.style, made.calibration, made.ladder, 0.0, watch)
 
 
 def examples(n: int, seed: int = 11) -> list[data.Example]:
@@ -106,5 +110,5 @@ def examples(n: int, seed: int = 11) -> list[data.Example]:
 
 def nano_judge(nano: Engine, style: LabelStyle | ScoreStyle = RRM) -> PairwiseJudge:
     """The bundled judge with its thresholds."""
-    stopper = load_calibration(CALIBRATION, style.name, style.prompt_hash)
-    return PairwiseJudge(nano, style, stopper, nano.card.ladder)
+    calibration = load_calibration(CALIBRATION, style.name, style.prompt_hash)
+    return PairwiseJudge(nano, style, calibration, nano.card.ladder)

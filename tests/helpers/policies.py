@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from rrm.priced import Chance, Depth, PricedPolicy, StateRule, Step
-from rrm.thresholds import Rule
+from rrm.decision.priced import Chance, Depth, PricedPolicy, StateRule, Step
+from rrm.decision.thresholds import Rule
 
 
 def any_policy(

@@ -7,7 +7,7 @@ import random
 from typing import Literal
 
 from rrm.calibration.arrays import TraceArrays
-from rrm.trace import Trace, TracedChain
+from rrm.calibration.trace import Trace, TracedChain
 
 LADDER = (8, 16, 24)
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
-from rrm.allocation.budget import Budget
-from rrm.audit import Auditor, Expected
+from rrm.budget import Budget
+from rrm.calibration.calibration import Calibration
+from rrm.calibration.monitor import Expected, RiskMonitor
+from rrm.decision.priced import PricedPolicy
+from rrm.decision.thresholds import Rule
 from rrm.engines.base import TokenSequence
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
-from rrm.priced import PricedPolicy
-from rrm.stopping import Stopper
-from rrm.thresholds import Rule
 from rrm.types import Pair, StopReason, Unscored, Verdict
 from tests.helpers.judging import LONG, PAIR, at, judged, scripted, text_of, unreadable, verdict
 from tests.helpers.policies import any_policy, buying
@@ -28,7 +28,7 @@ LADDER = (8, 16, 32, 64)
 SHORT = "x" * 12 + "</think>"
 
 
-def bought(policy: PricedPolicy) -> Stopper:
+def bought(policy: PricedPolicy) -> Calibration:
     return at(0.0).model_copy(update={"policies": (policy,)})
 
 
@@ -56,7 +56,7 @@ def test_a_plain_pair_costs_one_prompt() -> None:
     assert found.probability == pytest.approx(1 / (1 + math.exp(-5)), abs=1e-4)
     [point] = found.path
     assert sum(margin is not None for margin in point.margins) == 1
-    both = verdict(scripted(orders_say(5, 5), [LONG]), asked=Asked("none"))
+    both = verdict(scripted(orders_say(5, 5), [LONG]), options=JudgeOptions("none"))
     assert found.usage.read_tokens * 2 == both.usage.read_tokens
     assert found.usage.prompt_tokens * 2 == both.usage.prompt_tokens
     assert found.usage.generated_tokens == 0
@@ -78,9 +78,9 @@ def test_orders_are_compared_only_where_both_were_read_as_deep() -> None:
     judge = scripted(orders_say(0.5, 0.5, a_token=0.1), [SHORT], bought(buying(1.2, 4)))
     found = verdict(judge)
     assert (found.orders_read, found.agree, found.consistent) == (2, True, None)
-    whole = verdict(judge, asked=Asked("full"))
+    whole = verdict(judge, options=JudgeOptions("full"))
     assert (whole.agree, whole.consistent) == (True, True)
-    assert verdict(judge, asked=Asked("none")).consistent is True
+    assert verdict(judge, options=JudgeOptions("none")).consistent is True
 
 
 def test_both_prompts_are_one_call_where_nearly_all_pairs_need_them() -> None:
@@ -115,16 +115,16 @@ def test_a_policy_that_reads_no_prompt_asks_for_one_chain_and_one_probe() -> Non
 @pytest.mark.parametrize("limit", [0, 1, 2, 15, 16, 17, 40, 64, 1000])
 def test_no_thought_beyond_the_limit(limit: int) -> None:
     judge = scripted(orders_say(0.5, 0.5), ["x" * 500], bought(buying(99.0, 4)))
-    found = verdict(judge, asked=Asked(max_thinking_tokens=limit))
+    found = verdict(judge, options=JudgeOptions(max_thinking_tokens=limit))
     assert min(limit - 1, 128) <= found.usage.thinking_tokens <= limit
-    assert found.reason is StopReason.BUDGET
+    assert found.reason is StopReason.TOKEN_LIMIT
     assert found.orders_read == 2
 
 
 def test_whole_chains_that_leave_it_open_take_votes() -> None:
     policy = buying(99.0, 4).model_copy(update={"both": Rule(agree=99.0)})
-    stopper = bought(policy).model_copy(update={"most_votes": 3})
-    found = verdict(scripted(orders_say(0.5, 0.5, a_token=0.01), [SHORT], stopper))
+    calibration = bought(policy).model_copy(update={"most_votes": 3})
+    found = verdict(scripted(orders_say(0.5, 0.5, a_token=0.01), [SHORT], calibration))
     assert found.reason is StopReason.VOTED
     assert found.path[-1].at == "votes"
     assert found.usage.thinking_tokens > 2 * len(SHORT)
@@ -138,9 +138,9 @@ def test_what_is_too_close_to_buy_anything_for_is_a_tie() -> None:
         rule.model_copy(update={"cuts": (0.2, 99.0), "steps": ("tie", *rule.steps)})
         for rule in policy.rules
     )
-    stopper = bought(policy.model_copy(update={"rules": rules}))
-    found = verdict(scripted(orders_say(0.1, 0.1), [SHORT], stopper))
-    assert (found.reason, found.preferred, found.probability) == (StopReason.CLOSE, "tie", 0.5)
+    calibration = bought(policy.model_copy(update={"rules": rules}))
+    found = verdict(scripted(orders_say(0.1, 0.1), [SHORT], calibration))
+    assert (found.reason, found.preferred, found.probability) == (StopReason.TOO_CLOSE, "tie", 0.5)
     assert (found.orders_read, found.usage.thinking_tokens) == (1, 0)
 
 
@@ -152,17 +152,17 @@ def test_labels_that_say_nothing_in_one_order_buy_both_whole_chains() -> None:
 
 def test_a_deadline_keeps_what_one_order_said() -> None:
     judge = scripted(orders_say(0.5, 0.5), ["x" * 500], bought(buying(99.0, 4)), delay=0.05)
-    found = judged(judge, asked=Asked(seconds=0.12))
+    found = judged(judge, options=JudgeOptions(seconds=0.12))
     assert isinstance(found, Verdict)
     assert found.reason is StopReason.DEADLINE
     assert found.judge.certificate is None
 
 
 def test_an_audit_thinks_both_orders_whole_and_says_where_it_would_have_stopped() -> None:
-    stopper = bought(buying(2.0, 4))
-    watch = Auditor(Expected(apart=0.5, spent=0.5), delta=0.1)
-    made = scripted(orders_say(5, 5), [LONG], stopper)
-    judge = PairwiseJudge(made.engine, made.style, stopper, made.ladder, auditor=watch)
+    calibration = bought(buying(2.0, 4))
+    watch = RiskMonitor(Expected(apart=0.5, spent=0.5), delta=0.1)
+    made = scripted(orders_say(5, 5), [LONG], calibration)
+    judge = PairwiseJudge(made.engine, made.style, calibration, made.ladder, monitor=watch)
     found = verdict(judge)
     assert found.reason is StopReason.ENDED
     assert [order.thinking_tokens for order in found.orders] == [len(LONG)] * 2
@@ -180,7 +180,7 @@ def test_without_a_budget_for_more_one_order_decides() -> None:
     budget = Budget(8, 1)
     share = asyncio.run(judge.judge(PAIR, budget=budget))
     assert isinstance(share, Verdict)
-    assert share.reason is StopReason.SPENT
+    assert share.reason is StopReason.BUDGET_SPENT
     assert budget.spent <= 8
     assert budget.reserved == 0
 
@@ -204,12 +204,12 @@ def test_swapping_a_pair_mirrors_its_verdict(
     together: bool,
     limit: int | None,
 ) -> None:
-    stopper = bought(any_policy(seed, len(LADDER), at_end, together))
+    calibration = bought(any_policy(seed, len(LADDER), at_end, together))
     texts = [SHORT, LONG]
 
     def judge(scripts: list[str], pair: Pair) -> Verdict | Unscored:
-        made = scripted(orders_say(first, second, a_token), scripts, stopper)
-        return judged(made, pair, Asked(max_thinking_tokens=limit))
+        made = scripted(orders_say(first, second, a_token), scripts, calibration)
+        return judged(made, pair, JudgeOptions(max_thinking_tokens=limit))
 
     one, other = judge(texts, PAIR), judge(texts[::-1], PAIR.swapped())
     other = other.mirrored() if isinstance(other, Verdict) else other

@@ -10,25 +10,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judges.asked import Asked
 from judges.nano import CALIBRATION, data
 from judges.nano.pairs import pair_of
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.styles.label import LabelStyle
 from judges.styles.score import ScoreStyle
-from rrm.allocation.budget import Budget
-from rrm.artifact import load_calibration
-from rrm.audit import Auditor, Expected
-from rrm.chain import ChainText, JudgeChain, PairReading
+from rrm.budget import Budget
+from rrm.calibration.artifact import load_calibration
+from rrm.calibration.calibration import Calibration, PlattScaler, PlattScalers
+from rrm.calibration.gain import Gain, ThinkingGain
+from rrm.calibration.monitor import Expected, RiskMonitor
+from rrm.decision.chains import ChainText, JudgeChain, PairReadout
 from rrm.decision.state import Readout
+from rrm.decision.thresholds import PROMPT_ONLY, Policy, Rule
 from rrm.engines.base import Engine, Sampling, TokenSequence
 from rrm.engines.card import ModelCard
 from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import EngineError, UnreadableText
-from rrm.productivity import Gain, Productivity
-from rrm.stopping import Curve, Stage, Stopper
 from rrm.style import Rendered
-from rrm.thresholds import AT_ONCE, Policy, Rule
 from rrm.types import Certificate, Checkpoint, Pair, StopReason, Unscored, Verdict
 from tests.helpers.judging import (
     LONG,
@@ -114,13 +114,15 @@ def test_without_a_certificate_whole_chains_are_thought() -> None:
 
 def test_a_judge_that_thought_does_not_help_reads_the_prompt_alone() -> None:
     useless = Gain(thinking_tokens=80, value=-0.1, low=-0.12, high=-0.08)
-    report = Productivity(
+    report = ThinkingGain(
         n=500, before=0.8, whole=useless, by_checkpoint=(), groups={}, flips=0.1, detectable=0.04
     )
-    stopper = at(99.0).model_copy(update={"policies": (AT_ONCE,), "productivity": report})
-    found = verdict(scripted(prefers_good(0.1), [LONG], stopper))
+    calibration = at(99.0).model_copy(update={"policies": (PROMPT_ONLY,), "productivity": report})
+    found = verdict(scripted(prefers_good(0.1), [LONG], calibration))
     assert (found.reason, found.usage.thinking_tokens) == (StopReason.UNPRODUCTIVE, 0)
-    assert verdict(scripted(prefers_good(0.1), [LONG], stopper), asked=Asked("full")).path
+    assert verdict(
+        scripted(prefers_good(0.1), [LONG], calibration), options=JudgeOptions("full")
+    ).path
 
 
 def test_chains_that_leave_it_open_are_followed_by_votes() -> None:
@@ -141,8 +143,8 @@ def test_a_wide_margin_needs_no_votes_and_a_cap_has_none() -> None:
     long = voting(prefers_good(0.1), ["x" * 40 + "</think>"])
     assert verdict(long).reason is StopReason.ENDED
     short = voting(prefers_good(0.1), ["x" * 12 + "</think>"])
-    assert verdict(short, asked=Asked(max_thinking_tokens=100)).reason is StopReason.ENDED
-    assert verdict(short, asked=Asked("full")).reason is StopReason.ENDED
+    assert verdict(short, options=JudgeOptions(max_thinking_tokens=100)).reason is StopReason.ENDED
+    assert verdict(short, options=JudgeOptions("full")).reason is StopReason.ENDED
 
 
 def test_votes_that_contradict_go_on_to_the_last() -> None:
@@ -154,20 +156,20 @@ def test_votes_that_contradict_go_on_to_the_last() -> None:
 
 def readout(margin: float) -> Readout:
     """Of both prompts."""
-    return Readout(0, 0, 0, PairReading((margin, margin), (1.0, 1.0), None))
+    return Readout(0, 0, 0, PairReadout((margin, margin), (1.0, 1.0), None))
 
 
 def test_what_is_too_close_to_think_on_is_a_tie() -> None:
     close = Policy(price=0.001, rules=(Rule(agree=1.5, close=0.5),), lead=Rule(agree=1.5))
-    stopper = at(1.5).model_copy(update={"policies": (close,)})
-    found = verdict(scripted(prefers_good(0.1), [LONG], stopper))
-    assert (found.reason, found.preferred, found.probability) == (StopReason.CLOSE, "tie", 0.5)
+    calibration = at(1.5).model_copy(update={"policies": (close,)})
+    found = verdict(scripted(prefers_good(0.1), [LONG], calibration))
+    assert (found.reason, found.preferred, found.probability) == (StopReason.TOO_CLOSE, "tie", 0.5)
     assert found.usage.thinking_tokens == 0
-    assert stopper.bid(readout(found.margin)) == 0
-    assert stopper.bid(readout(1.0)) == 0.001
-    watched = Auditor(Expected(apart=0.05, spent=0.5), delta=0.1)
-    made = scripted(prefers_good(0.1), [LONG], stopper)
-    judge = PairwiseJudge(made.engine, made.style, stopper, made.ladder, auditor=watched)
+    assert calibration.marginal_value(readout(found.margin)) == 0
+    assert calibration.marginal_value(readout(1.0)) == 0.001
+    watched = RiskMonitor(Expected(apart=0.05, spent=0.5), delta=0.1)
+    made = scripted(prefers_good(0.1), [LONG], calibration)
+    judge = PairwiseJudge(made.engine, made.style, calibration, made.ladder, monitor=watched)
     audit = verdict(judge)
     assert (audit.preferred, audit.reason) == ("a", StopReason.ENDED)
     assert watched.audited == 1
@@ -178,12 +180,16 @@ def test_an_audited_pair_is_thought_through_and_says_where_it_would_have_stopped
     found = verdict(judge)
     assert (found.reason, found.usage.thinking_tokens) == (StopReason.ENDED, 2 * len(LONG))
     assert "audited: it would have stopped after 32 tokens" in found.judge.notes
-    assert judge.auditor is not None
-    assert judge.auditor.audited == 1
-    for asked in (Asked("full"), Asked("none"), Asked(max_thinking_tokens=40)):
-        verdict(judge, asked=asked)
+    assert judge.monitor is not None
+    assert judge.monitor.audited == 1
+    for options in (
+        JudgeOptions("full"),
+        JudgeOptions("none"),
+        JudgeOptions(max_thinking_tokens=40),
+    ):
+        verdict(judge, options=options)
     verdict(judge)  # asked again it gets the same answer, and says nothing new
-    assert judge.auditor.audited == 1
+    assert judge.monitor.audited == 1
 
 
 def test_an_audit_that_has_no_time_costs_nobody_a_verdict() -> None:
@@ -194,22 +200,22 @@ def test_an_audit_that_has_no_time_costs_nobody_a_verdict() -> None:
         return prefers_good(0.1)(chain, suffix, labels)
 
     judge = audited(stalls)
-    found = verdict(judge, asked=Asked(seconds=2.0))
+    found = verdict(judge, options=JudgeOptions(seconds=2.0))
     assert (found.reason, found.preferred) == (StopReason.MARGIN, "a")
     assert found.usage.thinking_tokens == 32
-    assert judge.auditor is not None
-    assert judge.auditor.audited == 0
+    assert judge.monitor is not None
+    assert judge.monitor.audited == 0
 
 
 COOL = Sampling()
 
 
-def apart(margin: float) -> Stopper:
+def apart(margin: float) -> Calibration:
     """As `at`, with a curve of its own for every place."""
     plain = at(margin)
-    curves = [Curve(intercept=0.1 * n, slope=1.0) for n in range(4)]
+    curves = [PlattScaler(intercept=0.1 * n, slope=1.0) for n in range(4)]
     first, lead, both, votes = (
-        Stage(thinking_tokens=0, agree=curve, differ=curve) for curve in curves
+        PlattScalers(thinking_tokens=0, agree=curve, differ=curve) for curve in curves
     )
     stages = {"stages": (first,), "lead": lead, "both": both, "votes": votes}
     return plain.model_copy(update=stages)
@@ -218,9 +224,9 @@ def apart(margin: float) -> Stopper:
 def test_a_revoked_judge_is_calibrated_with_a_budget_as_without() -> None:
     def judge() -> PairwiseJudge:
         made = scripted(prefers_good(0.1), [LONG], apart(1.5))
-        watch = Auditor(Expected(apart=0.05, spent=0.5), delta=0.1)
+        watch = RiskMonitor(Expected(apart=0.05, spent=0.5), delta=0.1)
         watch.revoked = "pairs are not what they were"
-        return PairwiseJudge(made.engine, made.style, made.stopper, made.ladder, 0.0, watch)
+        return PairwiseJudge(made.engine, made.style, made.calibration, made.ladder, 0.0, watch)
 
     free = verdict(judge())
     paid = asyncio.run(judge().judge(PAIR, budget=Budget(1000, 1)))
@@ -233,8 +239,8 @@ def test_a_revoked_judge_is_calibrated_with_a_budget_as_without() -> None:
 
 def test_both_chains_cut_at_the_limit_have_the_curve_of_both() -> None:
     made = apart(99.0)
-    found = verdict(scripted(prefers_good(0.1), ["x" * 90], made), asked=Asked("full", 80))
-    assert (found.reason, found.path[-1].at) == (StopReason.BUDGET, 4)
+    found = verdict(scripted(prefers_good(0.1), ["x" * 90], made), options=JudgeOptions("full", 80))
+    assert (found.reason, found.path[-1].at) == (StopReason.TOKEN_LIMIT, 4)
     assert found.probability == pytest.approx(made.both.probability(found.margin, True))
     assert found.probability != pytest.approx(made.stages[0].probability(found.margin, True))
 
@@ -281,8 +287,8 @@ def test_a_long_question_is_prepared_beside_the_event_loop() -> None:
 def test_pairs_are_drawn_for_audit_by_their_texts() -> None:
     judge = audited(prefers_good(0.1), share=0.3)
     pairs = [Pair(prompt=str(i), response_a="good", response_b="bad") for i in range(400)]
-    drawn = [judge.audits(pair, Asked()) for pair in pairs]
-    assert drawn == [judge.audits(pair.swapped(), Asked()) for pair in pairs]
+    drawn = [judge.audits(pair, JudgeOptions()) for pair in pairs]
+    assert drawn == [judge.audits(pair.swapped(), JudgeOptions()) for pair in pairs]
     assert 0.2 * 400 < sum(drawn) < 0.4 * 400
 
 
@@ -315,12 +321,16 @@ def test_a_certificate_travels_with_what_it_covers() -> None:
     )
     judge = scripted(prefers_good(0.1), [LONG], at(1.5).model_copy(update={"certificate": proof}))
     assert verdict(judge).judge.certificate == proof
-    for asked in (Asked("full"), Asked("none"), Asked(max_thinking_tokens=40)):
-        assert verdict(judge, asked=asked).judge.certificate is None
+    for options in (
+        JudgeOptions("full"),
+        JudgeOptions("none"),
+        JudgeOptions(max_thinking_tokens=40),
+    ):
+        assert verdict(judge, options=options).judge.certificate is None
 
 
 def test_full_effort_is_read_once() -> None:
-    found = verdict(scripted(prefers_good(0.1), [LONG], at(0.0)), asked=Asked("full"))
+    found = verdict(scripted(prefers_good(0.1), [LONG], at(0.0)), options=JudgeOptions("full"))
     assert [point.thinking_tokens for point in found.path] == [2 * len(LONG)]
 
 
@@ -351,18 +361,18 @@ def test_without_thresholds_the_whole_chain_is_thought_and_the_verdict_says_so()
 
 
 def test_no_thought_asked_is_no_thought() -> None:
-    found = verdict(scripted(always_first, [LONG], at(9.0)), asked=Asked("none"))
+    found = verdict(scripted(always_first, [LONG], at(9.0)), options=JudgeOptions("none"))
     assert found.usage.thinking_tokens == 0
     assert found.reason is StopReason.NO_THOUGHT
 
 
 def test_a_judge_that_always_says_the_first_is_not_scored() -> None:
-    for asked in (Asked(), Asked("full"), Asked(max_thinking_tokens=1000)):
-        found = judged(scripted(always_first, [LONG]), asked=asked)
+    for options in (JudgeOptions(), JudgeOptions("full"), JudgeOptions(max_thinking_tokens=1000)):
+        found = judged(scripted(always_first, [LONG]), options=options)
         assert isinstance(found, Unscored)
         assert found.reason == "order_conflict"
-    for asked in (Asked("none"), Asked(max_thinking_tokens=8)):  # no whole chains
-        cut = verdict(scripted(always_first, [LONG]), asked=asked)
+    for options in (JudgeOptions("none"), JudgeOptions(max_thinking_tokens=8)):  # no whole chains
+        cut = verdict(scripted(always_first, [LONG]), options=options)
         assert (cut.preferred, cut.probability, cut.agree) == ("tie", 0.5, False)
 
 
@@ -385,18 +395,18 @@ def test_what_order_alone_explains_hangs_on_the_calibration() -> None:
 @pytest.mark.parametrize("limit", [0, 1, 2, 15, 16, 17, 40, 64, 1000])
 @pytest.mark.parametrize("effort", ["adaptive", "full"])
 def test_no_thought_beyond_the_limit(limit: int, effort: str) -> None:
-    asked = Asked(effort, max_thinking_tokens=limit)  # type: ignore[arg-type]
-    found = verdict(scripted(prefers_good(0.1), ["x" * 500], at(99.0)), asked=asked)
+    options = JudgeOptions(effort, max_thinking_tokens=limit)  # type: ignore[arg-type]
+    found = verdict(scripted(prefers_good(0.1), ["x" * 500], at(99.0)), options=options)
     assert found.usage.thinking_tokens <= limit
     assert found.usage.thinking_tokens >= min(limit - 1, 128)
-    assert found.reason is StopReason.BUDGET
+    assert found.reason is StopReason.TOKEN_LIMIT
     assert len({point.thinking_tokens for point in found.path}) == len(found.path)
 
 
 def test_a_trace_reads_every_checkpoint_and_changes_nothing_else() -> None:
     judge = scripted(prefers_good(0.1), [LONG], at(0.0))
-    traced = verdict(judge, asked=Asked("full", trace=True))
-    plain = verdict(judge, asked=Asked("full"))
+    traced = verdict(judge, options=JudgeOptions("full", trace=True))
+    plain = verdict(judge, options=JudgeOptions("full"))
     assert [p.thinking_tokens for p in traced.path] == [0, 16, 32, 64, 96]
     assert traced.path[-1] == plain.path[-1]
     assert traced.margin == plain.margin
@@ -404,7 +414,7 @@ def test_a_trace_reads_every_checkpoint_and_changes_nothing_else() -> None:
 
 def test_a_chain_that_closes_at_its_length_is_read_anew() -> None:
     engine = ScriptedEngine([LONG])
-    chain = JudgeChain(engine, RRM, "Which?", PAIR.responses, heat=0.0)
+    chain = JudgeChain(engine, RRM, "Which?", PAIR.responses, temperature=0.0)
     asyncio.run(engine.extend([chain.growth(8)]))
     asyncio.run(chain.read())
     paid = chain.probe_tokens
@@ -504,8 +514,8 @@ def test_swapping_a_pair_mirrors_its_verdict(
 
     straight = scripted(probe, texts, at(threshold))
     mirrored = scripted(probe, texts[::-1], at(threshold))
-    one = judged(straight, asked=Asked(return_chain=True))
-    other = judged(mirrored, PAIR.swapped(), Asked(return_chain=True))
+    one = judged(straight, options=JudgeOptions(return_chain=True))
+    other = judged(mirrored, PAIR.swapped(), JudgeOptions(return_chain=True))
     other = other.mirrored() if isinstance(other, Verdict) else other
     same = {"usage": one.usage}
     assert one == other.model_copy(update=same)
@@ -515,9 +525,9 @@ def test_swapping_a_pair_mirrors_its_verdict(
 
 
 def nano_judge(nano: Engine, style: LabelStyle | ScoreStyle) -> PairwiseJudge:
-    stopper = load_calibration(CALIBRATION, style.name, style.prompt_hash)
-    assert stopper is not None, "stopper.json does not fit the prompts: calibrate nano again"
-    return PairwiseJudge(nano, style, stopper, nano.card.ladder)
+    calibration = load_calibration(CALIBRATION, style.name, style.prompt_hash)
+    assert calibration is not None, "stopper.json does not fit the prompts: calibrate nano again"
+    return PairwiseJudge(nano, style, calibration, nano.card.ladder)
 
 
 STYLES = [RRM, RM_R1, GRM]

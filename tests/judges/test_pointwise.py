@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from judges.asked import Asked
 from judges.nano import data
+from judges.options import JudgeOptions
 from judges.pointwise import PointwiseJudge
 from rrm.engines.base import Engine
 from rrm.engines.scripted import ScriptedEngine
@@ -15,7 +15,9 @@ from rrm.types import Candidates, Score, StopReason, Unscored
 from tests.helpers.styles import GRM, RRM
 
 
-def asked(judge: PointwiseJudge, n: int, effort: Asked = Asked("full")) -> Score | Unscored:
+def options(
+    judge: PointwiseJudge, n: int, effort: JudgeOptions = JudgeOptions("full")
+) -> Score | Unscored:
     candidates = Candidates(prompt="p", responses=("r",) * n)
     return asyncio.run(judge.score(candidates, effort))
 
@@ -26,7 +28,7 @@ def test_a_pairwise_style_cannot_score() -> None:
 
 
 def test_even_labels_give_the_middle_score() -> None:
-    found = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{"]), GRM), 2)
+    found = options(PointwiseJudge(ScriptedEngine(["x \\boxed{"]), GRM), 2)
     assert isinstance(found, Score)
     assert found.scores == pytest.approx((5.5, 5.5))
     assert found.reason is StopReason.ENDED
@@ -34,12 +36,12 @@ def test_even_labels_give_the_middle_score() -> None:
 
 def test_too_many_responses_are_refused() -> None:
     with pytest.raises(StyleMismatch, match="16"):
-        asked(PointwiseJudge(ScriptedEngine(), GRM), 17)
+        options(PointwiseJudge(ScriptedEngine(), GRM), 17)
 
 
 def test_a_failed_engine_is_never_a_score() -> None:
     engine = ScriptedEngine(fault=EngineError("gone"))
-    found = asked(PointwiseJudge(engine, GRM), 1)
+    found = options(PointwiseJudge(engine, GRM), 1)
     assert isinstance(found, Unscored)
     assert found.reason == "engine_error"
 
@@ -48,10 +50,10 @@ def test_nothing_readable_is_unscored_and_written_scores_are_read() -> None:
     def unreadable(*_: object) -> dict[str, float]:
         return dict.fromkeys(GRM.labels, -9.0)
 
-    good = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{3, 9}"], unreadable), GRM), 2)
+    good = options(PointwiseJudge(ScriptedEngine(["x \\boxed{3, 9}"], unreadable), GRM), 2)
     assert isinstance(good, Score)
     assert (good.scores, good.reason) == ((3.0, 9.0), StopReason.PARSED)
-    bad = asked(PointwiseJudge(ScriptedEngine(["x \\boxed{3}"], unreadable), GRM), 2)
+    bad = options(PointwiseJudge(ScriptedEngine(["x \\boxed{3}"], unreadable), GRM), 2)
     assert isinstance(bad, Unscored)
 
 
@@ -65,7 +67,9 @@ def test_nano_scores_by_the_distance_from_the_truth(nano: Engine, n: int) -> Non
         return list(
             await asyncio.gather(
                 *(
-                    judge.score(Candidates(prompt=e.question, responses=e.responses), Asked("full"))
+                    judge.score(
+                        Candidates(prompt=e.question, responses=e.responses), JudgeOptions("full")
+                    )
                     for e in examples
                 )
             )

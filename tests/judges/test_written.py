@@ -3,7 +3,7 @@
 import pytest
 
 from judges.written import agree, direction, sides, stated
-from rrm.parse import Choice, Reading, Scores, Unread
+from rrm.parse import Choice, ParsedVerdict, Scores, Unread
 
 FIRST, SECOND, NEITHER = Choice(0), Choice(1), Choice(None)
 LOST = Unread("truncated", "cut off")
@@ -13,7 +13,7 @@ LOST = Unread("truncated", "cut off")
     ("reading", "found"),
     [(FIRST, 1), (SECOND, -1), (NEITHER, 0), (Scores((3, 8)), -1), (Scores((5, 5)), 0)],
 )
-def test_which_response_shown_a_text_prefers(reading: Reading, found: float) -> None:
+def test_which_response_shown_a_text_prefers(reading: ParsedVerdict, found: float) -> None:
     assert direction(reading) == found
 
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from judges.asked import Asked
 from judges.nano.pairs import write_pairs
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
-from rrm.allocation.budget import Budget
+from rrm.budget import Budget
 from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import EngineError, UnreadableText
 from rrm.types import Pair, Provenance, Unscored, Verdict
 from serving.batch import Judging, Run
 from serving.datasets import read_dataset
 from serving.errors import ServiceError, SettingsError
-from serving.journal import Line
+from serving.journal import JudgedRow
 from serving.reports.batch import Tally, wilson
 from serving.testing.kills import killed
 from serving.testing.process import ServiceProcess
@@ -33,16 +33,16 @@ class Scripted:
     def __init__(self, identity: str = "one", fail_after: int | None = None) -> None:
         self.inner = PairwiseJudge(ScriptedEngine(["I see.</think>"]), RRM)
         self.identity, self.fail_after = identity, fail_after
-        self.asked: list[str] = []
+        self.options: list[str] = []
         self.running = self.most = 0
 
     async def identify(self) -> dict[str, Any]:
         return {"model": self.identity}
 
     async def judge(self, pair: Pair) -> Verdict | Unscored:
-        if self.fail_after is not None and len(self.asked) >= self.fail_after:
+        if self.fail_after is not None and len(self.options) >= self.fail_after:
             raise ServiceError("it went away")
-        self.asked.append(pair.response_a)
+        self.options.append(pair.response_a)
         self.running += 1
         self.most = max(self.most, self.running)
         await asyncio.sleep(random.random() / 200)
@@ -52,7 +52,7 @@ class Scripted:
         return await self.inner.judge(pair)
 
     def provenance(self) -> Provenance:
-        return self.inner.provenance(Asked())
+        return self.inner.provenance(JudgeOptions())
 
 
 def rows(path: Path, n: int = 20) -> Path:
@@ -77,7 +77,7 @@ def run(source: Path, out: Path, judge: Scripted, concurrency: int = 8) -> int:
 def test_the_output_is_in_order_whatever_the_concurrency(tmp_path: Path, concurrency: int) -> None:
     source, judge = rows(tmp_path / "in.jsonl"), Scripted()
     assert run(source, tmp_path / "out", judge, concurrency) == 20
-    lines = [Line.model_validate_json(raw) for raw in lines_of(tmp_path / "out")]
+    lines = [JudgedRow.model_validate_json(raw) for raw in lines_of(tmp_path / "out")]
     assert [line.index for line in lines] == list(range(20))
     assert judge.most <= concurrency
     refused = [line.index for line in lines if isinstance(line.outcome, Unscored)]
@@ -95,7 +95,7 @@ def test_a_tail_torn_at_any_byte_is_cut_and_done_again(tmp_path: Path) -> None:
         judge = Scripted()
         judged = run(source, out, judge)
         assert out.read_bytes() == whole
-        assert judged == len(judge.asked) == 8 - whole[:cut].count(b"\n")
+        assert judged == len(judge.options) == 8 - whole[:cut].count(b"\n")
 
 
 @pytest.mark.parametrize("spoilt", [0, 3, 7])
@@ -117,19 +117,19 @@ def test_a_line_that_cannot_be_read_is_set_aside_and_nothing_shrinks(
         with pytest.raises(ServiceError):
             run(source, out, Away())
         assert out.read_bytes() == b"".join(lines)
-    told: list[int] = []
+    on_line: list[int] = []
     aside: list[tuple[int, Path]] = []
     judge = Scripted()
     again = Run(
         read_dataset(source),
         out,
         Judging(judge),
-        told=lambda line: told.append(line.index),
-        set_aside=lambda n, where: aside.append((n, where)),
+        on_line=lambda line: on_line.append(line.index),
+        on_unreadable=lambda n, where: aside.append((n, where)),
     )
-    assert asyncio.run(again.go()) == len(judge.asked) + (spoilt == 5) == 1
+    assert asyncio.run(again.go()) == len(judge.options) + (spoilt == 5) == 1
     assert out.read_bytes() == whole
-    assert told == list(range(8))
+    assert on_line == list(range(8))
     assert aside == [(1, tmp_path / "out.unreadable")]
     assert (tmp_path / "out.unreadable").read_bytes() == lines[spoilt]
     assert not (tmp_path / "out.early").exists()
@@ -146,7 +146,7 @@ def test_an_early_line_that_cannot_be_read_is_kept_too(tmp_path: Path) -> None:
     judge = Scripted()
     run(source, out, judge)
     assert out.read_bytes() == whole
-    assert "5" not in judge.asked
+    assert "5" not in judge.options
     assert (tmp_path / "out.unreadable").read_bytes() == torn
 
 
@@ -186,13 +186,13 @@ def test_what_finished_early_is_kept_though_an_earlier_row_is_not(tmp_path: Path
         asyncio.run(killed_soon())
     assert len(lines_of(out)) == 2
     beside = tmp_path / "out.early"
-    early = {Line.model_validate_json(raw).index for raw in lines_of(beside)}
+    early = {JudgedRow.model_validate_json(raw).index for raw in lines_of(beside)}
     assert early - {0, 1} == set(range(3, 18))  # no more than 16 from row 2 on
     with beside.open("ab") as file:
         file.write(b'{"index": 19, "torn')
     judge = Scripted()
     assert run(source, out, judge) == 18
-    assert sorted(judge.asked, key=int) == ["2", "18", "19"]
+    assert sorted(judge.options, key=int) == ["2", "18", "19"]
     assert out.read_bytes() == (tmp_path / "whole").read_bytes()
     assert not beside.exists()
 
@@ -206,7 +206,7 @@ def test_a_service_that_goes_away_loses_nothing(tmp_path: Path) -> None:
     judge = Scripted()
     assert run(source, out, judge) == 8
     assert out.read_bytes().startswith(kept)
-    assert len(judge.asked) == 8
+    assert len(judge.options) == 8
 
 
 def test_what_changed_is_named_and_refused(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_shares_leave_the_unscored_out(tmp_path: Path) -> None:
     source, tally = rows(tmp_path / "in.jsonl"), Tally()
     broken = Scripted()
     broken.inner = PairwiseJudge(ScriptedEngine(fault=EngineError("gone")), RRM)
-    run = Run(read_dataset(source), tmp_path / "out", Judging(broken), told=tally.add)
+    run = Run(read_dataset(source), tmp_path / "out", Judging(broken), on_line=tally.add)
     asyncio.run(run.go())
     figures = tally.summary()
     assert figures["unscored"] == {"engine_error": 19, "refused": 1}
@@ -298,7 +298,7 @@ def test_a_service_judges_a_batch_and_refused_rows_set_the_returncode(
     words = ("batch", str(source), "-o", str(out), "--url", service.url, "--style", "rm-r1")
     done = closecall(*words)
     assert done.returncode == 3, done.stderr
-    lines = [Line.model_validate_json(raw) for raw in lines_of(out)]
+    lines = [JudgedRow.model_validate_json(raw) for raw in lines_of(out)]
     assert [line.outcome.kind for line in lines] == ["verdict"] * 12 + ["unscored"]
     assert lines[0].outcome.judge.style == "rm-r1"
     assert "cannot read 'Why'" in lines[12].outcome.detail  # type: ignore[union-attr]
@@ -307,7 +307,7 @@ def test_a_service_judges_a_batch_and_refused_rows_set_the_returncode(
 
 
 def thought(out: Path) -> int:
-    lines = [Line.model_validate_json(raw) for raw in lines_of(out)]
+    lines = [JudgedRow.model_validate_json(raw) for raw in lines_of(out)]
     return sum(line.outcome.usage.thinking_tokens for line in lines)
 
 
@@ -367,5 +367,5 @@ def test_seconds_end_a_batch(tmp_path: Path) -> None:
         "batch", str(source), "-o", str(out), "--budget-seconds", "1", "--max-unscored", "1"
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    reasons = {Line.model_validate_json(raw).outcome.reason for raw in lines_of(out)}
+    reasons = {JudgedRow.model_validate_json(raw).outcome.reason for raw in lines_of(out)}
     assert "budget" in reasons

@@ -11,8 +11,8 @@ import pytest
 
 from judges.nano import WEIGHTS
 from judges.nano.pairs import write_pairs
-from rrm.artifact import Artifact
 from rrm.calibration import FEWEST
+from rrm.calibration.artifact import Artifact
 from serving.calibrate import TraceLine, read_traces
 from serving.model_host import ModelHost
 from serving.settings import load_settings
@@ -79,8 +79,8 @@ def test_killed_and_started_again_it_ends_with_a_certificate(
 
     host = ModelHost(load_settings(stopper=out))
     try:
-        assert host.pairwise("rrm").stopper == made.styles["rrm"].calibration
-        assert host.pairwise("rm-r1").stopper is None
+        assert host.pairwise("rrm").calibration == made.styles["rrm"].calibration
+        assert host.pairwise("rm-r1").calibration is None
     finally:
         host.close()
 
@@ -134,6 +134,6 @@ def test_thresholds_need_the_ladder_and_decoding_they_were_fitted_on(
 ) -> None:
     host = ModelHost(load_settings(**changed))  # type: ignore[arg-type]
     try:
-        assert host.pairwise(None).stopper is None
+        assert host.pairwise(None).calibration is None
     finally:
         host.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rrm.types import Verdict
-from tests.golden.kept import HERE
+from tests.golden.store import HERE
 from tests.helpers.commands import closecall
 
 ASK = ("--prompt", "What is 345 + 278?", "--a", "The answer is 623.", "--b", "It comes to 626.")

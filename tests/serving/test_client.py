@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from judges.asked import Asked, Event
-from rrm.chain import ChainText
+from judges.options import Event, JudgeOptions
+from rrm.decision.chains import ChainText
 from rrm.errors import RefusedText
 from rrm.types import Candidates, Checkpoint, Pair, Score, Verdict
 from serving.client import AsyncClient, Client, _Events
@@ -24,13 +24,13 @@ PAIR = Pair(
 
 def test_outcomes_come_back_as_the_same_objects(service: ServiceProcess) -> None:
     with Client(service.url) as client:
-        found = client.judge(PAIR, Asked("full", return_chain=True))
+        found = client.judge(PAIR, JudgeOptions("full", return_chain=True))
         assert isinstance(found, Verdict)
         assert found.orders[0].chain
         assert isinstance(client.score(Candidates(prompt=PAIR.prompt, responses=("623",))), Score)
         assert [judge.style for judge in client.judges().judges] == ["rrm", "rm-r1", "grm"]
     with Client(service.url, style="rm-r1") as client:
-        assert client.judge(PAIR, Asked("none")).judge.style == "rm-r1"
+        assert client.judge(PAIR, JudgeOptions("none")).judge.style == "rm-r1"
 
 
 def test_the_async_client_does_the_same_for_many(service: ServiceProcess) -> None:
@@ -50,7 +50,7 @@ def test_the_async_client_does_the_same_for_many(service: ServiceProcess) -> Non
 def test_watching_streams_thought_and_checkpoints(service: ServiceProcess) -> None:
     told: list[Event] = []
     with Client(service.url) as client:
-        found = client.judge(PAIR, Asked("full", return_chain=True), watch=told.append)
+        found = client.judge(PAIR, JudgeOptions("full", return_chain=True), watch=told.append)
     assert isinstance(found, Verdict)
     first = "".join(e.text for e in told if isinstance(e, ChainText) and e.order == "ab")
     assert first == found.orders[0].chain
@@ -59,7 +59,7 @@ def test_watching_streams_thought_and_checkpoints(service: ServiceProcess) -> No
 
     async def go() -> Any:
         async with AsyncClient(service.url) as client:
-            return await client.judge(PAIR, Asked("full"), watch=again.append)
+            return await client.judge(PAIR, JudgeOptions("full"), watch=again.append)
 
     assert asyncio.run(go()).preferred == found.preferred
     assert len(again) == len(told)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from rrm.engines import open_engine
@@ -36,8 +36,8 @@ def test_a_failing_engine_is_never_a_score(fault: str, reasons: set[str], effort
     pairwise, pointwise = PairwiseJudge(engine, RRM), PointwiseJudge(engine, GRM)
     candidates = Candidates(prompt="?", responses=("x", "y"))
     for found in (
-        asyncio.run(pairwise.judge(PAIR, Asked(effort))),
-        asyncio.run(pointwise.score(candidates, Asked(effort))),
+        asyncio.run(pairwise.judge(PAIR, JudgeOptions(effort))),
+        asyncio.run(pointwise.score(candidates, JudgeOptions(effort))),
     ):
         assert isinstance(found, Unscored)
         assert found.reason in reasons
@@ -105,12 +105,12 @@ def test_replicas_grow_with_the_requests_under_way(tmp_path: Path) -> None:
 
     async def loaded(service: ServiceProcess) -> int:
         until = time.monotonic() + 90
-        asking = asyncio.create_task(callers(service.url, [SAME], 8, until))
+        as_facts = asyncio.create_task(callers(service.url, [SAME], 8, until))
         most = 0
-        while most < 2 and not asking.done():
+        while most < 2 and not as_facts.done():
             await asyncio.sleep(0.5)
             most = max(most, len(replicas(service)))
-        asking.cancel()
+        as_facts.cancel()
         return most
 
     with ServiceProcess(tmp_path / "log", "--config", str(config)) as service:

@@ -20,7 +20,7 @@ def test_nano_speaks_its_styles_with_thresholds() -> None:
     host = ModelHost(load_settings())
     try:
         assert host.names() == ("rrm", "rm-r1", "grm")
-        assert all(host.pairwise(name).stopper for name in host.names())
+        assert all(host.pairwise(name).calibration for name in host.names())
         assert host.pairwise(None) is host.pairwise("rrm")
         with pytest.raises(StyleMismatch, match="not 'rm-r1-instruct'"):
             host.pairwise("rm-r1-instruct")
@@ -33,8 +33,8 @@ def test_a_service_watches_for_drift_and_a_command_does_not() -> None:
         host = ModelHost(load_settings(audit_share=share), audits=audits)
         try:
             judge = host.pairwise("rrm")
-            assert (judge.auditor is not None) is watched
-            assert judge.auditor is None or judge.auditor.share == share
+            assert (judge.monitor is not None) is watched
+            assert judge.monitor is None or judge.monitor.share == share
         finally:
             host.close()
 
@@ -43,7 +43,7 @@ def test_a_service_watches_for_drift_and_a_command_does_not() -> None:
 def test_thresholds_belong_to_what_they_were_fitted_on(changed: dict[str, object]) -> None:
     host = ModelHost(load_settings(**changed))  # type: ignore[arg-type]
     try:
-        assert host.pairwise(None).stopper is None
+        assert host.pairwise(None).calibration is None
     finally:
         host.close()
 
@@ -53,8 +53,8 @@ def test_another_prompt_takes_the_thresholds_away(tmp_path: Path) -> None:
     file.write_text(PROMPT)
     host = ModelHost(load_settings(prompt_file=file))
     try:
-        assert host.pairwise(None).stopper is None
-        assert host.pairwise("rm-r1").stopper is not None
+        assert host.pairwise(None).calibration is None
+        assert host.pairwise("rm-r1").calibration is not None
     finally:
         host.close()
     file.write_text("{prompt}")
@@ -124,7 +124,7 @@ def test_a_style_of_ones_own_is_served(tmp_path: Path) -> None:
         assert host.default == "mine"
         assert host.names() == ("mine", "rrm", "rm-r1", "grm")
         assert host.pairwise(None).temperature == 0.6
-        assert host.pairwise("mine").stopper is None
+        assert host.pairwise("mine").calibration is None
     finally:
         host.close()
     with pytest.raises(StyleMismatch, match="holds the style mine, not rrm"):

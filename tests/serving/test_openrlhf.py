@@ -36,7 +36,7 @@ def post(service: ServiceProcess, query: Any, prompts: Any, labels: Any, **param
 
 
 def test_a_query_is_taken_apart_whatever_its_template() -> None:
-    for query, prompt, asked in (
+    for query, prompt, options in (
         (f"{PROMPT} It is 7.", PROMPT, PROMPT),
         (f"<s>{PROMPT} It is 7.</s>", PROMPT, PROMPT),
         (
@@ -53,7 +53,7 @@ def test_a_query_is_taken_apart_whatever_its_template() -> None:
         ),
     ):
         sample = read_sample(query, prompt, "7")
-        assert (sample.prompt, sample.response, sample.label) == (asked, "It is 7.", "7")
+        assert (sample.prompt, sample.response, sample.label) == (options, "It is 7.", "7")
     for query, prompt in (
         ("It is 7.", PROMPT),
         (PROMPT, PROMPT),

@@ -8,7 +8,7 @@ import pytest
 
 from judges.nano import data
 from judges.nano.pairs import pair_of
-from rrm.chain import SwapPair
+from rrm.decision.chains import SwapPair
 from rrm.engines.base import Engine
 from rrm.types import Pair
 from serving.errors import SettingsError

@@ -60,7 +60,7 @@ def test_a_model_that_cannot_judge_is_not_served(
 
 @pytest.mark.service
 def test_an_engine_that_fails_is_not_served(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="did not start: .*scripted to fail"):
+    with pytest.raises(SettingsError, match=r"did not start: .*scripted to fail"):
         ServiceProcess(tmp_path / "log", "--engine", "faulty", "--model", "error")
 
 

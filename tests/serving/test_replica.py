@@ -10,8 +10,8 @@ import pytest
 
 from judges.nano import CALIBRATION, data
 from judges.nano.pairs import pair_of
-from rrm.artifact import Artifact
-from rrm.audit import Expected
+from rrm.calibration.artifact import Artifact
+from rrm.calibration.monitor import Expected
 from rrm.types import StopReason, Verdict
 from serving.replica import Judge
 from serving.schemas import JudgeRequest
@@ -24,14 +24,14 @@ def replica() -> Judge:
     return Judge(load_settings(tokens_per_pair=12.0))
 
 
-def asking(example: data.Example, **more: object) -> JudgeRequest:
+def as_facts(example: data.Example, **more: object) -> JudgeRequest:
     return JudgeRequest.model_validate({**pair_of(example).model_dump(), **more})
 
 
 def test_pairs_share_what_each_brings_along(replica: Judge) -> None:
     async def all_of_them() -> list[Verdict]:
         found = await asyncio.gather(
-            *(replica.judge(asking(one), time.time() + 60) for one in examples(40, seed=6))
+            *(replica.judge(as_facts(one), time.time() + 60) for one in examples(40, seed=6))
         )
         assert all(isinstance(one, Verdict) for one in found)
         return found  # type: ignore[return-value]
@@ -43,7 +43,7 @@ def test_pairs_share_what_each_brings_along(replica: Judge) -> None:
         assert replica.budget is not None
         assert replica.budget.spent == spent
         # Who sets a limit, or wants whole chains, pays for himself.
-        alone = replica.judge(asking(examples(1, seed=7)[0], effort="full"), math.inf)
+        alone = replica.judge(as_facts(examples(1, seed=7)[0], effort="full"), math.inf)
         whole = asyncio.run(alone)
         assert isinstance(whole, Verdict)
         assert whole.usage.thinking_tokens > 50
@@ -54,7 +54,7 @@ def test_pairs_share_what_each_brings_along(replica: Judge) -> None:
 
 @pytest.mark.slow
 def test_drift_revokes_the_certificate_of_a_running_replica(tmp_path: Path) -> None:
-    """Its stopper promises less thought than the pairs that come need."""
+    """Its calibration promises less thought than the pairs that come need."""
     kept = Artifact.read(CALIBRATION)
     bound = kept.styles["rrm"]
     expected = Expected(apart=0.3, spent=0.02)
@@ -64,7 +64,7 @@ def test_drift_revokes_the_certificate_of_a_running_replica(tmp_path: Path) -> N
     replica = Judge(load_settings(calibration=file, audit_share=1.0, style="rrm"))
 
     async def ask(n: int, seed: int) -> list[Verdict]:
-        requests = [asking(one) for one in examples(n, seed=seed)]
+        requests = [as_facts(one) for one in examples(n, seed=seed)]
         calls = (replica.judge(request, time.time() + 60) for request in requests)
         found = await asyncio.gather(*calls)
         assert all(isinstance(one, Verdict) for one in found)

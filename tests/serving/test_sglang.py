@@ -11,7 +11,7 @@ import pytest
 from judges.nano import CALIBRATION, data
 from judges.nano.pairs import pair_of
 from judges.pairwise import PairwiseJudge
-from rrm.artifact import load_calibration
+from rrm.calibration.artifact import load_calibration
 from rrm.engines.base import Engine
 from rrm.types import Verdict
 from serving.testing.load import callers
@@ -45,8 +45,8 @@ def test_the_service_gives_the_verdicts_of_the_reference_engine(
     on_sglang: ServiceProcess, nano: Engine
 ) -> None:
     style = RRM
-    stopper = load_calibration(CALIBRATION, style.name, style.prompt_hash)
-    reference = PairwiseJudge(nano, style, stopper, nano.card.ladder)
+    calibration = load_calibration(CALIBRATION, style.name, style.prompt_hash)
+    reference = PairwiseJudge(nano, style, calibration, nano.card.ladder)
     rng = random.Random(14)
     for _ in range(12):
         pair = pair_of(data.draw(rng))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from judges.nano import WEIGHTS
-from rrm.artifact import CALIBRATION_FILE, STOPPER_FILE, Artifact
+from rrm.calibration.artifact import CALIBRATION_FILE, OLD_FILE, Artifact
 from serving import weights
 from serving.errors import SettingsError
 from serving.model_host import ModelHost
@@ -53,7 +53,7 @@ def test_it_is_hashed_once_until_a_file_changes(
     folder = model(tmp_path / "one")
     first = digest_of(folder)
     monkeypatch.setattr(weights, "_known", {})  # as another process
-    (folder / STOPPER_FILE).write_text("{}")
+    (folder / OLD_FILE).write_text("{}")
     (folder / "calibration.json").write_text("{}")
     assert digest_of(folder) == first
     assert len(hashed) == 1
@@ -89,7 +89,7 @@ def test_thresholds_bound_by_sizes_are_refused_with_what_to_do(
     file.write_text(old.model_dump_json())
     host = ModelHost(Settings(model=str(folder)))
     with pytest.raises(SettingsError, match="closecall calibrate --data"):
-        host.stopper(RRM)
+        host.calibration(RRM)
     file.write_text(kept.model_dump_json())
-    assert host.stopper(RRM) is not None
+    assert host.calibration(RRM) is not None
     host.close()

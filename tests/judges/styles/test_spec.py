@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from inline_snapshot import snapshot
 
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.styles.label import LabelStyle
@@ -20,7 +20,7 @@ from judges.styles.toml_file import FileError
 from rrm.engines.base import Engine, TokenSequence
 from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import StyleMismatch
-from rrm.parse import Choice, Reading, Scores, Unread
+from rrm.parse import Choice, ParsedVerdict, Scores, Unread
 from rrm.style import LabelLogprobs
 from rrm.types import Candidates, Pair, Score, StopReason, Verdict
 from tests.helpers.styles import RM_R1
@@ -31,7 +31,7 @@ OURS = {"rrm", "rm-r1", "rm-r1-instruct", "grm"}
 """which have golden transcripts in `tests/rrm/test_parse.py`"""
 SCORES_TAG = "[The Begin of Individual Scores]"
 RANKING_TAG = "[The Begin of Ranking Score]"
-GOLDEN: list[tuple[str, str, Reading | str]] = [
+GOLDEN: list[tuple[str, str, ParsedVerdict | str]] = [
     # Think-RM, GRAM-R2: the letter after the thought.
     ("think-rm", "<think>\nA is right.</think>\n\n<answer>A</answer>", FIRST),
     ("think-rm", "<think>\n<answer>A</answer> says the reply</think>\n<answer>B</answer>", SECOND),
@@ -72,7 +72,7 @@ GOLDEN: list[tuple[str, str, Reading | str]] = [
 
 
 @pytest.mark.parametrize(("name", "text", "expected"), GOLDEN)
-def test_golden_transcripts(name: str, text: str, expected: Reading | str) -> None:
+def test_golden_transcripts(name: str, text: str, expected: ParsedVerdict | str) -> None:
     found = open_style(name).parse(text, 2)
     if isinstance(expected, str):
         assert isinstance(found, Unread)
@@ -101,7 +101,7 @@ def test_one_response_is_graded_by_its_rubric() -> None:
         return {label: 0.0 if label == "4" else -30.0 for label in labels}
 
     judge = PointwiseJudge(ScriptedEngine(["It does."], four), style)
-    found = asyncio.run(judge.score(Candidates(prompt="?", responses=("x",)), Asked("none")))
+    found = asyncio.run(judge.score(Candidates(prompt="?", responses=("x",)), JudgeOptions("none")))
     assert isinstance(found, Score)
     assert found.scores == pytest.approx((4.0,))
 

@@ -21,7 +21,7 @@ from rrm.calibration.baselines import (
     uniform,
     uniform_votes,
 )
-from rrm.trace import TracedChain
+from rrm.calibration.trace import TracedChain
 from tests.helpers.traces import BOND, LADDER, chain, simulated
 
 ROUTE = Route(
@@ -141,10 +141,10 @@ def test_the_oracle_pays_for_no_vain_thought() -> None:
 
 def test_ours_begins_with_whole_chains_and_others_end_there() -> None:
     traces = simulated(3, 400)
-    stopper = calibrated(traces, LADDER, "s", BOND)
+    calibration = calibrated(traces, LADDER, "s", BOND)
     table = TraceArrays.of(traces, LADDER)
-    curve = ours(table, stopper)
-    assert len(curve) == len(stopper.policies) + 1
+    curve = ours(table, calibration)
+    assert len(curve) == len(calibration.policies) + 1
     whole = sum(trace.whole_tokens for trace in traces) / len(traces)
     assert curve[0].tokens.mean() == whole
     for curves in others(traces, traces, LADDER, seed=1).values():

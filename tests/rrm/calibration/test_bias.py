@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.bias import fit_conflict, position_bias
-from rrm.stopping import CONFLICT, contradict
-from rrm.trace import Trace
+from rrm.calibration.calibration import CONFLICT, contradict
+from rrm.calibration.trace import Trace
 from tests.helpers.traces import LADDER, chain, liking, simulated
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from rrm.calibration import FEWEST, calibrated, shortfall
 from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays
-from rrm.calibration.fit import certify, fit_curve, fit_stopper
+from rrm.calibration.fit import certify, fit_calibration, fit_curve
 from rrm.calibration.replay import replay, whole
-from rrm.thresholds import AT_ONCE
-from rrm.trace import TracedChain
+from rrm.calibration.trace import TracedChain
+from rrm.decision.thresholds import PROMPT_ONLY
 from tests.helpers.traces import BOND, LADDER, arrays, hopeless, simulated
 
 
@@ -61,12 +61,12 @@ def test_certificates_are_broken_no_more_often_than_they_say() -> None:
     """200 resamplings; the truth is what the policy loses on very many pairs."""
     rng = np.random.default_rng(0)
     pool = arrays(9, 40_000)
-    stopper = fit_stopper(arrays(8, 1000), "s", TOKENS_ALONE)
-    lost = [float(replay(pool, policy).lost.mean()) for policy in stopper.policies]
+    calibration = fit_calibration(arrays(8, 1000), "s", TOKENS_ALONE)
+    lost = [float(replay(pool, policy).lost.mean()) for policy in calibration.policies]
     broken = given_out = 0
     for _ in range(200):
         part = pool.part(rng.choice(len(pool), 1000, replace=False))
-        chosen = certify(stopper, part, 0.02, 0.1, BOND).chosen
+        chosen = certify(calibration, part, 0.02, 0.1, BOND).chosen
         if chosen is not None:
             given_out += 1
             broken += lost[chosen] > 0.02
@@ -93,7 +93,7 @@ def test_fewer_labels_tell_only_whether_thought_helps() -> None:
     found = calibrated(simulated(1, FEWEST - 1), LADDER, "s", BOND)
     assert (found.policies, found.policy) == ((), None)
     assert found.productivity is not None
-    assert found.productivity.verdict == "productive"
+    assert found.productivity.conclusion == "productive"
     assert found.thinks
     assert found.probability(0, 3.0, agree=True) > 0.7
 
@@ -108,7 +108,7 @@ def test_a_judge_that_thought_does_not_help_gets_none(n: int) -> None:
     found = calibrated(harmed, LADDER, "s", BOND)
     assert not found.thinks
     assert found.policy is not None
-    assert found.policy == AT_ONCE
+    assert found.policy == PROMPT_ONLY
     assert (found.certificate is not None) is (n == 2000)
 
 
@@ -122,9 +122,9 @@ def worse(chain: TracedChain) -> TracedChain:
 def test_a_tie_counts_against_the_certificate_and_the_audit() -> None:
     made = TraceArrays.of(hopeless(simulated(1, 3000), 0.3, seed=1), LADDER)
     fitted, held = made.part(slice(0, None, 2)), made.part(slice(1, None, 2))
-    stopper = fit_stopper(fitted, "s", TOKENS_ALONE)
-    tying = tuple(one for one in stopper.policies if replay(held, one).tied.any())
-    found = certify(stopper.model_copy(update={"policies": tying[:1]}), held, 0.4, 0.1, BOND)
+    calibration = fit_calibration(fitted, "s", TOKENS_ALONE)
+    tying = tuple(one for one in calibration.policies if replay(held, one).tied.any())
+    found = certify(calibration.model_copy(update={"policies": tying[:1]}), held, 0.4, 0.1, BOND)
     walked = replay(held, found.policy)
     assert found.certificate is not None
     assert found.certificate.lost == (held.whole_right & ~walked.right).sum()

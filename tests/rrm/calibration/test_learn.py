@@ -12,8 +12,8 @@ from rrm.calibration import COMPUTED
 from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays
 from rrm.calibration.learn import PATH, least_margin, path, prices_of, prices_within
 from rrm.calibration.replay import Walked, replay, walk, whole
-from rrm.priced import PricedPolicy, TokenPrices
-from rrm.trace import Trace
+from rrm.calibration.trace import Trace
+from rrm.decision.priced import PricedPolicy, TokenPrices
 from tests.helpers.traces import LADDER, arrays, chain, hopeless, liking, simulated
 
 CHEAP = TokenPrices(kind="tokens", read=0.1, cached=0.0, generated=1.0, suffix=8)
@@ -47,7 +47,7 @@ def test_it_is_no_worse_than_stopping_at_once_or_never() -> None:
         best = loss(walk(made, found), COMPUTED, price)
         assert best <= loss(whole(made), COMPUTED, price) + 1e-9
         if found.start == 0:
-            assert best <= loss(walk(made, found.at_once()), COMPUTED, price) + 0.01
+            assert best <= loss(walk(made, found.prompt_only()), COMPUTED, price) + 0.01
 
 
 def test_the_other_prompt_is_bought_by_a_judge_that_likes_the_first_place() -> None:

@@ -8,18 +8,18 @@ import pytest
 from rrm.allocation.account import Account, Metered, Unlimited
 from rrm.allocation.ledger import Holding, Ledger
 from rrm.allocation.meter import Tokens
-from rrm.chain import ChainText, SwapPair
 from rrm.decision.actions import Action, Grow, ReadPrompts, Stop, Whole
+from rrm.decision.chains import ChainText, SwapPair
 from rrm.decision.driver import Decision, decide
-from rrm.decision.plan import Line, Plan
+from rrm.decision.plan import LadderPlan, Plan
 from rrm.decision.policy import Always, Audited, Policy, Thresholds
 from rrm.decision.run import JudgeRun
 from rrm.decision.state import Readout, State
+from rrm.decision.thresholds import NEVER, Rule
+from rrm.decision.thresholds import Policy as Rules
 from rrm.engines.base import ExtendRequest, ProbeRequest, ProbeResult
 from rrm.engines.scripted import ProbeScript, ScriptedEngine
 from rrm.errors import EngineError
-from rrm.thresholds import NEVER, Rule
-from rrm.thresholds import Policy as Rules
 from rrm.types import StopReason
 from tests.helpers.judging import LONG, PAIR, prefers_good, text_of, unreadable
 from tests.helpers.styles import RRM
@@ -61,8 +61,8 @@ def made(
     )
 
 
-def line(run: JudgeRun, votes: int = 1) -> Line:
-    return Line(run.rungs, stepping=(run.chains.lead,), votes=votes)
+def line(run: JudgeRun, votes: int = 1) -> LadderPlan:
+    return LadderPlan(run.rungs, stepping=(run.chains.lead,), votes=votes)
 
 
 def drive(
@@ -99,7 +99,7 @@ def test_a_budget_that_ends_between_rungs_is_read_where_it_reached() -> None:
     rules = Rules(price=0.1, rules=(NEVER, NEVER, NEVER, WIDE, WIDE), lead=NEVER)
     ended, seen = drive(run, line(run), Thresholds(rules), account)
     assert path(seen) == [(0, 0), (2, 16)]
-    assert (ended.reason, ended.last) == (StopReason.SPENT, seen[-1])
+    assert (ended.reason, ended.last) == (StopReason.BUDGET_SPENT, seen[-1])
     assert ledger.spent == 16
 
 
@@ -111,7 +111,7 @@ def test_the_probe_is_paid_in_its_reservation() -> None:
     rules = Rules(price=0.1, rules=(NEVER, NEVER, WIDE), lead=NEVER)
     ended, seen = drive(run, line(run), Thresholds(rules), account)
     assert path(seen) == [(0, 0), (1, 8)]
-    assert (ended.reason, ledger.spent) == (StopReason.SPENT, 10 + 8 + 5)
+    assert (ended.reason, ledger.spent) == (StopReason.BUDGET_SPENT, 10 + 8 + 5)
     account.holding.close()
     assert (ledger.reserved, ledger.free) == (0, 7)
 
@@ -135,7 +135,7 @@ def test_first_prompts_are_read_under_a_full_ledger() -> None:
     rules = Rules(price=0.1, rules=(NEVER, WIDE), lead=NEVER)
     ended, seen = drive(run, line(run), Thresholds(rules), account)
     assert path(seen) == [(0, 0)]
-    assert (ended.reason, ledger.spent) == (StopReason.SPENT, 10)
+    assert (ended.reason, ledger.spent) == (StopReason.BUDGET_SPENT, 10)
 
 
 def test_there_is_one_readout_for_all_votes() -> None:
@@ -277,8 +277,8 @@ def test_unreadable_labels_leave_writing_as_the_last_action() -> None:
     run = made(Counting(texts, unreadable))
     ended, seen = drive(run, line(run), Always(every=True))
     assert [type(one.reading).__name__ for one in seen] == [
-        "PairReading",
-        "PairReading",
+        "PairReadout",
+        "PairReadout",
         "NoneType",
     ]
     assert len(seen[-1].replies) == 2

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from rrm.allocation.account import Unlimited
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.replay import Walked, replay
-from rrm.chain import ORDERS, Order, SwapPair
+from rrm.calibration.trace import Trace, trace
+from rrm.decision.chains import ORDERS, Order, SwapPair
 from rrm.decision.driver import decide
-from rrm.decision.plan import Line
+from rrm.decision.plan import LadderPlan
 from rrm.decision.policy import Policy, Priced, Thresholds
 from rrm.decision.run import JudgeRun
+from rrm.decision.thresholds import Policy as Rules
+from rrm.decision.thresholds import Rule
 from rrm.engines.base import TokenSequence
 from rrm.engines.scripted import ScriptedEngine
-from rrm.thresholds import Policy as Rules
-from rrm.thresholds import Rule
-from rrm.trace import Trace, trace
 from rrm.types import StopReason
 from tests.helpers.judging import PAIR, text_of
 from tests.helpers.policies import any_policy
@@ -73,7 +73,7 @@ def test_replaying_thresholds_is_driving_them(seed: int, wanted: int, votes: int
     made = rules(wanted)
     found = replay(TraceArrays.of([traced(seed, votes)], LADDER), made)
     run, reason = driven(
-        seed, lambda lead: Line(LADDER, stepping=(lead,), votes=votes), Thresholds(made)
+        seed, lambda lead: LadderPlan(LADDER, stepping=(lead,), votes=votes), Thresholds(made)
     )
     last = run.path[-1].reading
     assert last is not None
@@ -94,9 +94,9 @@ def test_replaying_a_priced_policy_is_driving_it(
     made = any_policy(wanted, len(LADDER), at_end, together)
     found = replay(TraceArrays.of([traced(seed, votes)], LADDER), made)
 
-    def plan(lead: Order) -> Line:
+    def plan(lead: Order) -> LadderPlan:
         first = ORDERS if made.together else (lead,)
-        return Line(LADDER, stepping=(lead,), first=first, votes=votes)
+        return LadderPlan(LADDER, stepping=(lead,), first=first, votes=votes)
 
     run, reason = driven(seed, plan, Priced(made))
     weighed = made.weigh(run.path[-1])
@@ -111,7 +111,9 @@ def traced(seed: int, votes: int) -> Trace:
     return asyncio.run(trace(world(seed), RRM, PAIR, "a", LADDER, votes=votes))
 
 
-def driven(seed: int, plan: Callable[[Order], Line], policy: Policy) -> tuple[JudgeRun, StopReason]:
+def driven(
+    seed: int, plan: Callable[[Order], LadderPlan], policy: Policy
+) -> tuple[JudgeRun, StopReason]:
     async def go() -> tuple[JudgeRun, StopReason]:
         engine = world(seed)
 
@@ -132,7 +134,7 @@ def compare(found: Walked, run: JudgeRun, reason: StopReason, margin: float) -> 
     last, spent = run.path[-1], found.spent
     towards = 1 if run.chains.lead == "ab" else -1
     assert math.isclose(margin, towards * found.value[0], rel_tol=1e-3, abs_tol=1e-3)
-    assert bool(found.tied[0]) == (reason is StopReason.CLOSE)
+    assert bool(found.tied[0]) == (reason is StopReason.TOO_CLOSE)
     [where] = [key for key, some in found.stopped.items() if some[0]]
     # Without more votes, whoever is put to the vote is told what both whole chains said.
     if isinstance(where, str):

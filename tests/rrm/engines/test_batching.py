@@ -81,8 +81,8 @@ def test_a_chain_waits_for_its_turn() -> None:
 def test_a_row_that_fails_spoils_nothing_for_others() -> None:
     async def ask() -> list[list[int] | BaseException]:
         turnstile = ProbeBatcher(server.probe)
-        asked = (turnstile.read([n]) for n in (1, -1, 2))
-        return await asyncio.gather(*asked, return_exceptions=True)
+        options = (turnstile.read([n]) for n in (1, -1, 2))
+        return await asyncio.gather(*options, return_exceptions=True)
 
     server = Server()
     first, failed, last = asyncio.run(ask())

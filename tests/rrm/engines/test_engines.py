@@ -130,15 +130,15 @@ def test_long_labels_are_probed_along_their_own_ids(
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
-@pytest.mark.parametrize("heat", [0.0, 0.8])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_a_chain_is_the_same_with_probing_on_and_off(
-    engine: Engine, seeded: bool, style: Style, heat: float
+    engine: Engine, seeded: bool, style: Style, temperature: float
 ) -> None:
-    if heat and not seeded:
-        heat = 0.0
-    plain = chains(engine, 6, style, heat)
+    if temperature and not seeded:
+        temperature = 0.0
+    plain = chains(engine, 6, style, temperature)
     grow(engine, plain, 160, style.stop)
-    probed = chains(engine, 6, style, heat)
+    probed = chains(engine, 6, style, temperature)
     labels = ("1", "2", "A")
     for goal in (3, 8, 20, 45, 160):
         requests = [ExtendRequest(c, goal - len(c.ids), style.stop) for c in probed]
@@ -168,7 +168,7 @@ def test_a_batch_gives_what_one_by_one_gives(engine: Engine) -> None:
 
 
 def test_sampling_is_seeded_by_chain_and_not_by_company(engine: Engine, seeded: bool) -> None:
-    first, second = chains(engine, 8, heat=1.5), chains(engine, 8, heat=1.5)
+    first, second = chains(engine, 8, temperature=1.5), chains(engine, 8, temperature=1.5)
     grow(engine, first, 40)
     for chain in reversed(second):
         grow(engine, [chain], 25)
@@ -176,7 +176,7 @@ def test_sampling_is_seeded_by_chain_and_not_by_company(engine: Engine, seeded: 
     if seeded:
         assert [chain.ids for chain in first] == [chain.ids for chain in second]
     # nano is so sure that cooler chains may all say what the greedy ones do.
-    hot, greedy = chains(engine, 8, heat=2.0), chains(engine, 8)
+    hot, greedy = chains(engine, 8, temperature=2.0), chains(engine, 8)
     grow(engine, hot, 40)
     grow(engine, greedy, 40)
     assert [chain.text for chain in greedy] != [chain.text for chain in hot]
@@ -221,7 +221,7 @@ def test_no_growth_beyond_what_was_asked(engine: Engine) -> None:
 
 
 def test_no_chain_outgrows_the_context(engine: Engine) -> None:
-    [chain] = chains(engine, 1, heat=2.0)
+    [chain] = chains(engine, 1, temperature=2.0)
     for _ in range(4):
         grow(engine, [chain], 2000, stop="never said")
         if chain.finish is None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from judges.asked import Asked
 from judges.nano import WEIGHTS
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from rrm.engines import open_engine
@@ -75,14 +75,14 @@ def test_without_probes_whole_replies_are_read(sglang: Engine) -> None:
     engine = open_engine(f"openai:{WEIGHTS}", options_of(sglang, prefill=False, logprobs=False))
     try:
         judge = PairwiseJudge(engine, GRM, ladder=(64, 256))
-        found = asyncio.run(judge.judge(PAIR, Asked("full")))
+        found = asyncio.run(judge.judge(PAIR, JudgeOptions("full")))
         assert isinstance(found, Verdict)
         assert (found.preferred, found.reason) == ("a", StopReason.PARSED)
         assert found.usage.thinking_tokens > 40
         assert any("cannot be probed" in note for note in found.judge.notes)
         score = asyncio.run(
             PointwiseJudge(engine, GRM, ladder=(64, 256)).score(
-                Candidates(prompt=PAIR.prompt, responses=PAIR.responses), Asked("full")
+                Candidates(prompt=PAIR.prompt, responses=PAIR.responses), JudgeOptions("full")
             )
         )
         assert isinstance(score, Score)
@@ -239,13 +239,13 @@ def test_orders_that_disagree_or_say_nothing_are_thought_through(
     engine = endpoint.engine(logprobs=False, prefill=False)
     endpoint.answer = by_order(at_once, at_once)
     judge = PairwiseJudge(engine, RRM)
-    found = asyncio.run(judge.judge(PAIR, Asked(return_chain=True)))
+    found = asyncio.run(judge.judge(PAIR, JudgeOptions(return_chain=True)))
     assert isinstance(found, Verdict)
     assert (found.preferred, found.reason) == ("a", StopReason.PARSED)
     assert found.usage.thinking_tokens > 0
     assert found.usage.probe_tokens > 0
     assert found.orders[0].chain == "<think>let me see</think>\\boxed{Assistant 1}"
-    none = asyncio.run(judge.judge(PAIR, Asked("none")))
+    none = asyncio.run(judge.judge(PAIR, JudgeOptions("none")))
     assert isinstance(none, Unscored)
     mirrored = asyncio.run(judge.judge(PAIR.swapped()))
     assert isinstance(mirrored, Verdict)

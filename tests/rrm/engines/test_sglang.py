@@ -100,8 +100,8 @@ def test_probes_of_many_callers_are_one_request_and_one_cannot_spoil_the_others(
         [answer] = await sglang.probe([ProbeRequest(chain, "", ("1", "2"))])
         return answer.seen.mass
 
-    async def together(asked: list[TokenSequence]) -> list[Any]:
-        return await asyncio.gather(*map(ask, asked), return_exceptions=True)
+    async def together(options: list[TokenSequence]) -> list[Any]:
+        return await asyncio.gather(*map(ask, options), return_exceptions=True)
 
     monkeypatch.setattr(SGLangEngine, "_generate", counted)
     monkeypatch.setattr("rrm.engines.batching.GATHER", 0.3)

@@ -5,17 +5,17 @@ import io
 from rich.console import Console
 
 from rrm.types import Certificate, StopReason
-from serving.journal import Line
+from serving.journal import JudgedRow
 from serving.reports.batch import Tally
 from serving.reports.console import WHY, headline, print_outcome, verdict_text
 from tests.helpers.judging import LONG, at, prefers_good, scripted, verdict, voting
 
 
 def shown(certificate: Certificate | None) -> str:
-    stopper = at(1.5).model_copy(update={"certificate": certificate})
+    calibration = at(1.5).model_copy(update={"certificate": certificate})
     console = Console(width=120)
     with console.capture() as capture:
-        console.print(verdict_text(verdict(scripted(prefers_good(0.1), [LONG], stopper))))
+        console.print(verdict_text(verdict(scripted(prefers_good(0.1), [LONG], calibration))))
     return capture.get()
 
 
@@ -63,5 +63,5 @@ def test_an_order_that_was_not_read_is_no_disagreement() -> None:
     print_outcome(console, alone)
     assert "disagree" not in console.export_text()
     tally = Tally()
-    tally.add(Line(index=0, id=None, key="k", label="a", outcome=alone))
+    tally.add(JudgedRow(index=0, id=None, key="k", label="a", outcome=alone))
     assert (tally.compared, tally.disagreed) == (0, 0)

@@ -11,8 +11,8 @@ from typing import Literal, TypeVar
 
 from rrm.engines.base import Engine, ExtendRequest, ProbeRequest, Sampling, TokenSequence
 from rrm.errors import EngineError
-from rrm.parse import Reading, Unread
-from rrm.style import Ask, LabelLogprobs, ProbeReading, Style
+from rrm.parse import ParsedVerdict, Unread
+from rrm.style import Ask, LabelLogprobs, ProbeReadout, Rendered, Style
 from rrm.types import Pair, Usage, prompt_text
 
 Order = Literal["ab", "ba"]
@@ -43,7 +43,7 @@ class ChainText:
 
 
 @dataclass(frozen=True)
-class PairReading:
+class PairReadout:
     """A verdict as both orders give it, seen from response a."""
 
     margins: tuple[float | None, float | None]
@@ -87,7 +87,7 @@ class JudgeChain:
         style: Style,
         prompt: str,
         responses: Sequence[str],
-        heat: float,
+        temperature: float,
         whole: str | None = None,
         vote: int = 0,
     ) -> None:
@@ -103,22 +103,22 @@ class JudgeChain:
             rendered = replace(rendered, messages=(*before, last), opening="")
         self.sanitized = rendered.sanitized
         self.opening = rendered.opening
-        which = repr(rendered) if vote == 0 else repr((rendered, vote))
-        seed = int.from_bytes(hashlib.sha256(which.encode()).digest()[:7], "big")
-        self.sequence: TokenSequence = engine.start(rendered, Sampling(temperature=heat, seed=seed))
+        self.sequence: TokenSequence = engine.start(
+            rendered, Sampling(temperature=temperature, seed=seed_of(rendered, vote))
+        )
         self.probe_tokens = 0
-        self.at_once = bool(whole)
+        self.without_thought = bool(whole)
         self.opened = False
         """its prompt was paid for"""
         self.first_mass: float | None = None
         """probability that the labels held before any thought, if that was read"""
-        self._read: tuple[tuple[int, bool], ProbeReading] | None = None
+        self._read: tuple[tuple[int, bool], ProbeReadout] | None = None
         """the latest reading; its chain was that long and had, or had not, closed by itself"""
 
     @property
     def thinking_tokens(self) -> int:
         """None in an answer without thought: what it wrote is the price of a look."""
-        return 0 if self.at_once else len(self.sequence.ids)
+        return 0 if self.without_thought else len(self.sequence.ids)
 
     @property
     def forced(self) -> bool:
@@ -126,12 +126,12 @@ class JudgeChain:
         return self.sequence.finish != "stop"
 
     @property
-    def reading(self) -> ProbeReading | None:
+    def reading(self) -> ProbeReadout | None:
         """What was read of the chain where it stands."""
         where = len(self.sequence.ids), self.forced
         return self._read[1] if self._read is not None and self._read[0] == where else None
 
-    async def read(self) -> ProbeReading:
+    async def read(self) -> ProbeReadout:
         """The verdict if the chain closed here. The chain is left as it was.
 
         A chain that has not grown since it was read is not asked again.
@@ -161,12 +161,12 @@ class JudgeChain:
     def growth(self, upto: int) -> ExtendRequest:
         return ExtendRequest(self.sequence, max(0, upto - len(self.sequence.ids)), self.style.stop)
 
-    async def finish(self, tokens: int) -> Reading:
+    async def finish(self, tokens: int) -> ParsedVerdict:
         """Let a chain that has ended write its verdict out, and read the text."""
         await self.engine.extend([ExtendRequest(self.sequence, tokens, None)])
         return self.style.parse(self.opening + self.sequence.text, self.size)
 
-    async def reply(self, tokens: int) -> Reading:
+    async def reply(self, tokens: int) -> ParsedVerdict:
         """The whole reply of up to `tokens`, and its verdict."""
         await self.engine.extend([ExtendRequest(self.sequence, tokens, None)])
         if not self.sequence.ended:
@@ -177,9 +177,9 @@ class JudgeChain:
         return self.style.parse(text, self.size)
 
     def usage(self) -> Usage:
-        asked = self.opened or self.probe_tokens or self.sequence.ids
+        used = self.opened or self.probe_tokens or self.sequence.ids
         prompt, cached = len(self.sequence.prompt_ids), self.sequence.cached_tokens or 0
-        if not asked:
+        if not used:
             prompt = cached = 0
         return Usage(
             prompt_tokens=prompt,
@@ -189,6 +189,17 @@ class JudgeChain:
             thinking_tokens=self.thinking_tokens,
             probe_tokens=self.probe_tokens + len(self.sequence.ids) - self.thinking_tokens,
         )
+
+
+def seed_of(rendered: Rendered, vote: int) -> int:
+    """Of one chain's sampling: by its question and its number, so that a rerun draws the same.
+
+    The text that is hashed is as version 0.1 wrote it, whatever the fields are called now.
+    """
+    asked = f"messages={rendered.messages!r}, opening={rendered.opening!r}"
+    text = f"Rendered({asked}, defanged={rendered.sanitized!r})"
+    text = text if vote == 0 else f"({text}, {vote})"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
 class SwapPair:
@@ -208,7 +219,7 @@ class SwapPair:
         vote: int = 0,
     ) -> None:
         prompt = prompt_text(pair.prompt)
-        self.engine, self.vote, self.at_once = engine, vote, bool(whole)
+        self.engine, self.vote, self.without_thought = engine, vote, bool(whole)
         first, second = (hashlib.sha256(text.encode()).digest() for text in pair.responses)
         self.lead: Order = "ab" if first < second else "ba"
         self.by_order: dict[Order, JudgeChain] = {
@@ -242,7 +253,7 @@ class SwapPair:
         """Tokens of the longer chain."""
         return max(len(chain.sequence.ids) for chain in self.by_order.values())
 
-    async def read(self, orders: Sequence[Order] = ORDERS) -> PairReading:
+    async def read(self, orders: Sequence[Order] = ORDERS) -> PairReadout:
         """Probe `orders` at once; where nothing has grown, what was read before is said again."""
         found = await asyncio.gather(*(self.by_order[order].read() for order in orders))
         by_order = dict(zip(orders, found, strict=True))
@@ -254,7 +265,7 @@ class SwapPair:
                 (first.scores[1] + second.scores[0]) / 2,
             )
         margins = first.z if first else None, -second.z if second else None
-        return PairReading(
+        return PairReadout(
             margins, (first.mass if first else None, second.mass if second else None), scores
         )
 
@@ -282,14 +293,14 @@ class SwapPair:
             if all(chain.sequence.ended for chain in growing.values()):
                 return
 
-    async def finish(self, tokens: int) -> tuple[Reading, Reading]:
+    async def finish(self, tokens: int) -> tuple[ParsedVerdict, ParsedVerdict]:
         """Both chains' written verdicts."""
         first, second = await asyncio.gather(
             *(chain.finish(tokens) for chain in self.by_order.values())
         )
         return first, second
 
-    async def reply(self, tokens: int) -> tuple[Reading, Reading]:
+    async def reply(self, tokens: int) -> tuple[ParsedVerdict, ParsedVerdict]:
         """Both orders' whole replies, of up to `tokens` each."""
         first, second = await asyncio.gather(
             *(chain.reply(tokens) for chain in self.by_order.values())

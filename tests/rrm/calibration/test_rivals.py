@@ -4,8 +4,8 @@ import numpy as np
 
 from rrm.calibration import COMPUTED
 from rrm.calibration.arrays import TraceArrays
-from rrm.calibration.lines import LINES, ONE_WHOLE, settings
 from rrm.calibration.replay import whole
+from rrm.calibration.rivals import LINES, ONE_WHOLE, settings
 from tests.helpers.traces import LADDER, arrays, liking, simulated
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from pydantic import ConfigDict, Field
 
-from rrm.thresholds import ALWAYS, AT_ONCE, Rule
+from rrm.decision.thresholds import ALWAYS, PROMPT_ONLY, Rule
 from rrm.types import Frozen
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class PricedPolicy(Frozen):
         before = [(rung, rule) for rung, rule in rungs if rung <= reached]
         return max(before, key=lambda one: one[0])[1] if before else same[-1]
 
-    def at_once(self) -> PricedPolicy:
+    def prompt_only(self) -> PricedPolicy:
         """One prompt, and no thought whatever it says. Raises ValueError for a policy that reads
         no prompt."""
         if self.start != 0:
@@ -162,7 +162,7 @@ class PricedPolicy(Frozen):
         first = self.rule(other=False, depth=0)
         rule = first.model_copy(update={"cuts": (), "steps": ("stop",)})
         spent = {"tokens": 0.0, "probes": 1.0, "orders": 1.0, "together": False}
-        return self.model_copy(update={"price": AT_ONCE.price, "rules": (rule,), **spent})
+        return self.model_copy(update={"price": PROMPT_ONLY.price, "rules": (rule,), **spent})
 
     def weigh(self, readout: Readout) -> Weighed | None:
         """What a readout of the leading chain comes to; None for one of both whole chains, or of

@@ -25,9 +25,9 @@ from rrm.allocation.controller import (
 )
 from rrm.allocation.ledger import Holding, Ledger
 from rrm.allocation.meter import PROBE_TOKENS, Meter, Tokens, Work
-from rrm.priced import PricedPolicy
-from rrm.stopping import Stopper
-from rrm.thresholds import AT_ONCE, Policy
+from rrm.calibration.calibration import Calibration
+from rrm.decision.priced import PricedPolicy
+from rrm.decision.thresholds import PROMPT_ONLY, Policy
 from rrm.types import Usage
 
 
@@ -89,15 +89,17 @@ class Budget:
             self._began = self._clock()
         return self.seconds - (self._clock() - self._began)
 
-    def begin(self, stopper: Stopper | None, pair: str, prompts: tuple[int, int]) -> PairAccount:
-        """The share of the next pair. stopper: of its judge; pair: digest; prompts: tokens.
+    def begin(
+        self, calibration: Calibration | None, pair: str, prompts: tuple[int, int]
+    ) -> PairAccount:
+        """The share of the next pair. calibration: of its judge; pair: digest; prompts: tokens.
 
         Whoever begins one ends it.
         """
         self.begun += 1
         self.ledger.total += self.per_pair
-        self._unthought.append(self._plan(_unthought(stopper), prompts))
-        share = self._choose(stopper, self._target(), pair, prompts)
+        self._unthought.append(self._plan(_unthought(calibration), prompts))
+        share = self._choose(calibration, self._target(), pair, prompts)
         self._open.add(share)
         return share
 
@@ -138,26 +140,32 @@ class Budget:
         return share_of_total(uncommitted, to_come)
 
     def _choose(
-        self, stopper: Stopper | None, target: float | None, pair: str, prompts: tuple[int, int]
+        self,
+        calibration: Calibration | None,
+        target: float | None,
+        pair: str,
+        prompts: tuple[int, int],
     ) -> PairAccount:
         """The policy whose pairs cost `target`, or one of the two nearest, drawn by the digest."""
-        if target is None or (stopper is not None and not stopper.thinks):
-            return self._share(stopper, 0.0)
-        options = _options(stopper)
-        if stopper is None or len(options) == 1:
-            return self._share(stopper, max(0.0, target), most=max(0.0, target))
+        if target is None or (calibration is not None and not calibration.thinks):
+            return self._share(calibration, 0.0)
+        options = _options(calibration)
+        if calibration is None or len(options) == 1:
+            return self._share(calibration, max(0.0, target), most=max(0.0, target))
         if target <= 0:
-            return self._share(_following(stopper, options[0].policy), 0.0)
+            return self._share(_following(calibration, options[0].policy), 0.0)
         plans = [self._plan(option, prompts) for option in options]
         plans = list(itertools.accumulate(plans, max))
         chosen = self.controller.choose(plans, target, int(pair[-15:], 16) / 16**15)
-        following = _following(stopper, options[chosen].policy)
+        following = _following(calibration, options[chosen].policy)
         return self._share(following, plans[chosen] * self.controller.bias)
 
     def _share(
-        self, stopper: Stopper | None, planned: float, most: float | None = None
+        self, calibration: Calibration | None, planned: float, most: float | None = None
     ) -> PairAccount:
-        return PairAccount(self, self.ledger.open(), stopper, planned, most, self.controller.bias)
+        return PairAccount(
+            self, self.ledger.open(), calibration, planned, most, self.controller.bias
+        )
 
     def _plan(self, option: _Option, prompts: tuple[int, int]) -> float:
         """What a pair costs that is judged so, halved between its orders."""
@@ -183,7 +191,7 @@ class PairAccount:
 
     budget: Budget
     holding: Holding
-    stopper: Stopper | None
+    calibration: Calibration | None
     """its judge's, at the price that the budget has now"""
     planned: float
     """what it is expected to cost"""
@@ -224,33 +232,33 @@ class _Option(NamedTuple):
     """orders whose prompt is read"""
 
 
-def _unthought(stopper: Stopper | None) -> _Option:
+def _unthought(calibration: Calibration | None) -> _Option:
     """No thought at all."""
-    policy = AT_ONCE if stopper is None else stopper.at_once
+    policy = PROMPT_ONLY if calibration is None else calibration.prompt_only
     orders = 1.0 if isinstance(policy, PricedPolicy) else 2.0
     return _Option(policy, 0.0, orders, orders)
 
 
-def _options(stopper: Stopper | None) -> list[_Option]:
+def _options(calibration: Calibration | None) -> list[_Option]:
     """No thought, the policies by falling price, whole chains."""
-    found = [_unthought(stopper)]
-    if stopper is None:
+    found = [_unthought(calibration)]
+    if calibration is None:
         return found
-    for policy in reversed(stopper.policies):
+    for policy in reversed(calibration.policies):
         if isinstance(policy, PricedPolicy):
             if policy.tokens is None or policy.probes is None or policy.orders is None:
                 continue
             found.append(_Option(policy, policy.tokens, policy.probes, policy.orders))
         elif policy.tokens is not None and policy.looks is not None:
             found.append(_Option(policy, policy.tokens, 2.0 + policy.looks, 2.0))
-    if stopper.whole_tokens is not None:
-        found.append(_Option(None, stopper.whole_tokens, 2.0, 2.0))
+    if calibration.whole_tokens is not None:
+        found.append(_Option(None, calibration.whole_tokens, 2.0, 2.0))
     return found
 
 
-def _following(stopper: Stopper, policy: PricedPolicy | Policy | None) -> Stopper:
-    """`stopper` at this policy; a certificate covers what is not dearer than its own."""
-    if policy is not None and policy.price >= AT_ONCE.price:
+def _following(calibration: Calibration, policy: PricedPolicy | Policy | None) -> Calibration:
+    """`calibration` at this policy; a certificate covers what is not dearer than its own."""
+    if policy is not None and policy.price >= PROMPT_ONLY.price:
         update = {"policies": (policy,), "chosen": 0, "certificate": None}
-        return stopper.model_copy(update=update)
-    return stopper.at_price(-1.0 if policy is None else policy.price)
+        return calibration.model_copy(update=update)
+    return calibration.at_price(-1.0 if policy is None else policy.price)

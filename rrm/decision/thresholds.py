@@ -1,8 +1,8 @@
 """Thresholds: the least |margin| at which to stop at each checkpoint, with both prompts read.
 
-How calibrations of version 1 decide; `rrm.priced` is what is fitted now. A checkpoint is where the
-leading chain has thought for so many tokens and the other has not begun. Only where the whole
-leading chain leaves it open does the other think too.
+How calibrations of version 1 decide; `rrm.decision.priced` is what is fitted now. A checkpoint is
+where the leading chain has thought for so many tokens and the other has not begun. Only where the
+whole leading chain leaves it open does the other think too.
 """
 
 from __future__ import annotations
@@ -76,5 +76,5 @@ class Policy(Frozen):
         return {"lead": self.lead, "both": self.both}.get(at, ALWAYS)
 
 
-AT_ONCE = Policy(price=1.0, rules=(ALWAYS,), lead=ALWAYS)
+PROMPT_ONLY = Policy(price=1.0, rules=(ALWAYS,), lead=ALWAYS)
 """no thought at all, for a judge that does not get better by it"""

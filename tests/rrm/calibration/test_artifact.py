@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from judges.nano import CALIBRATION
-from rrm.artifact import (
+from rrm.calibration.artifact import (
     CALIBRATION_FILE,
-    STOPPER_FILE,
+    OLD_FILE,
     Artifact,
     ArtifactError,
     calibration_file,
     load_calibration,
 )
-from rrm.priced import PricedPolicy
-from rrm.stopping import Curve
-from rrm.thresholds import Policy, Rule
-from tests.golden.kept import HERE
+from rrm.calibration.calibration import PlattScaler
+from rrm.decision.priced import PricedPolicy
+from rrm.decision.thresholds import Policy, Rule
+from tests.golden.store import HERE
 from tests.helpers.judging import at
 
 
@@ -64,7 +64,7 @@ def _without(value: Any, name: str) -> Any:
 
 
 def test_version_1_is_read_where_that_is_all_there_is(tmp_path: Path) -> None:
-    old = tmp_path / STOPPER_FILE
+    old = tmp_path / OLD_FILE
     old.write_bytes(gzip.decompress((HERE / "stopper.v1.json.gz").read_bytes()))
     assert calibration_file(tmp_path) == old
     kept = json.loads(gzip.decompress((HERE / "stopper.v1.json.gz").read_bytes()))
@@ -99,7 +99,7 @@ def test_what_is_no_calibration_is_told(tmp_path: Path, text: str) -> None:
 
 
 def test_states_in_which_one_order_alone_was_read_are_kept(tmp_path: Path) -> None:
-    sure = Curve(intercept=1.0, slope=2.0)
+    sure = PlattScaler(intercept=1.0, slope=2.0)
     plain = at(1.5)
     stage = plain.stages[0].model_copy(update={"alone": sure})
     rules = plain.policies[0].model_copy(update={"rules": (Rule(alone=0.7),)})

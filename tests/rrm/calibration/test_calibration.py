@@ -1,20 +1,22 @@
-"""A stopper's curves, rules and prices, and its bond to prompt and weights."""
+"""A calibration's curves, rules and prices, and its bond to prompt and weights."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.stopping import Curve, Stage, Stopper, uncalibrated
-from rrm.thresholds import Policy, Rule
+from rrm.calibration.calibration import Calibration, PlattScaler, PlattScalers, uncalibrated
+from rrm.decision.thresholds import Policy, Rule
 from rrm.types import Certificate
 
 SLOPES = st.floats(0.0, 20.0)
 INTERCEPTS = st.floats(-5.0, 5.0)
 
 
-def stage(tokens: int, slope: float) -> Stage:
-    curve = Curve(intercept=0.0, slope=slope)
-    return Stage(thinking_tokens=tokens, agree=curve, differ=Curve(intercept=0.0, slope=0.0))
+def stage(tokens: int, slope: float) -> PlattScalers:
+    curve = PlattScaler(intercept=0.0, slope=slope)
+    return PlattScalers(
+        thinking_tokens=tokens, agree=curve, differ=PlattScaler(intercept=0.0, slope=0.0)
+    )
 
 
 def policy(price: float, least: float) -> Policy:
@@ -28,8 +30,8 @@ CERTIFICATE = Certificate(
 )
 
 
-def stopper() -> Stopper:
-    return Stopper(
+def calibration() -> Calibration:
+    return Calibration(
         source="test",
         stages=(stage(0, 0.5), stage(8, 1.0)),
         lead=stage(8, 4.0),
@@ -44,7 +46,7 @@ def stopper() -> Stopper:
 def test_a_wider_margin_is_never_less_sure(
     intercept: float, slope: float, one: float, other: float
 ) -> None:
-    curve = Curve(intercept=intercept, slope=slope)
+    curve = PlattScaler(intercept=intercept, slope=slope)
     assert curve(min(one, other)) <= curve(max(one, other))
     assert curve(one) == curve(-one)
 
@@ -64,7 +66,7 @@ def test_a_rule_that_never_stops_does_not_look() -> None:
 
 
 def test_each_checkpoint_has_its_own_rule() -> None:
-    found = stopper().policy
+    found = calibration().policy
     assert isinstance(found, Policy)
     assert not found.rule(0).stops(2.0, agree=True)
     assert found.rule(1).stops(-2.0, agree=True)
@@ -74,10 +76,12 @@ def test_each_checkpoint_has_its_own_rule() -> None:
 
 
 def test_probability_is_of_the_side_preferred() -> None:
-    assert stopper().probability(0, 0.0, agree=False) == 0.5
-    assert stopper().probability(1, -3.0, agree=True) == stopper().probability(1, 3.0, agree=True)
-    assert stopper().probability("both", 1.0, agree=True) > 0.99
-    assert 0.9 < stopper().probability("lead", 1.0, agree=True) < 0.99
+    assert calibration().probability(0, 0.0, agree=False) == 0.5
+    assert calibration().probability(1, -3.0, agree=True) == calibration().probability(
+        1, 3.0, agree=True
+    )
+    assert calibration().probability("both", 1.0, agree=True) > 0.99
+    assert 0.9 < calibration().probability("lead", 1.0, agree=True) < 0.99
     assert uncalibrated(-2.0) == uncalibrated(2.0) > 0.5
 
 
@@ -88,13 +92,13 @@ def test_probability_is_of_the_side_preferred() -> None:
 def test_a_certificate_covers_its_price_and_lower_ones(
     price: float, chosen: int | None, certified: bool
 ) -> None:
-    found = stopper().at_price(price)
+    found = calibration().at_price(price)
     assert found.chosen == chosen
     assert (found.certificate == CERTIFICATE) is certified
 
 
 def test_without_a_certificate_no_price_has_one() -> None:
-    bare = stopper().model_copy(update={"chosen": None, "certificate": None})
+    bare = calibration().model_copy(update={"chosen": None, "certificate": None})
     assert bare.policy is None
     assert bare.at_price(0.1).policy == bare.policies[0]
     assert bare.at_price(0.1).certificate is None

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.productivity import Gain, productivity
-from rrm.trace import Trace, TracedChain
+from rrm.calibration.gain import Gain, thinking_gain
+from rrm.calibration.trace import Trace, TracedChain
 
 
 def judged(before: bool, after: bool, group: str | None = None) -> Trace:
@@ -33,7 +33,9 @@ def simulated(seed: int, n: int, gain: float, flips: float) -> list[Trace]:
 
 
 def answers(n: int, gain: float, flips: float, runs: int = 200) -> list[str]:
-    return [productivity(simulated(seed, n, gain, flips), (4, 8)).verdict for seed in range(runs)]
+    return [
+        thinking_gain(simulated(seed, n, gain, flips), (4, 8)).conclusion for seed in range(runs)
+    ]
 
 
 def test_a_judge_that_gets_worse_by_thinking_is_found() -> None:
@@ -54,12 +56,12 @@ def test_few_labels_leave_it_open() -> None:
 
 
 def test_the_interval_covers_the_truth() -> None:
-    runs = [productivity(simulated(seed, 200, 0.04, 0.2), (8,)).whole for seed in range(300)]
+    runs = [thinking_gain(simulated(seed, 200, 0.04, 0.2), (8,)).whole for seed in range(300)]
     assert sum(run.low <= 0.04 <= run.high for run in runs) >= 0.93 * 300
 
 
 def test_the_detectable_gain_is_found_four_times_in_five() -> None:
-    at = productivity(simulated(1, 500, 0.06, 0.2), (8,)).detectable
+    at = thinking_gain(simulated(1, 500, 0.06, 0.2), (8,)).detectable
     found = answers(n=500, gain=at, flips=0.2)
     assert 0.7 * 200 <= found.count("productive") <= 0.9 * 200
 
@@ -67,14 +69,14 @@ def test_the_detectable_gain_is_found_four_times_in_five() -> None:
 def test_gains_are_told_by_checkpoint_and_group() -> None:
     good = [judged(before=False, after=True, group="maths")] * 30
     bad = [judged(before=True, after=False, group="chat")] * 30
-    found = productivity([*good, *bad], (4, 8))
+    found = thinking_gain([*good, *bad], (4, 8))
     assert [gain.thinking_tokens for gain in found.by_checkpoint] == [16, 16]
-    assert found.groups["maths"].verdict == "productive"
-    assert found.groups["chat"].verdict == "unproductive"
-    assert found.verdict == "inconclusive"
+    assert found.groups["maths"].conclusion == "productive"
+    assert found.groups["chat"].conclusion == "unproductive"
+    assert found.conclusion == "inconclusive"
     assert (found.before, found.flips, found.whole.value) == (0.5, 1.0, 0.0)
     with pytest.raises(ValueError, match="no traces"):
-        productivity([], (8,))
+        thinking_gain([], (8,))
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(100, 1000))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
-from judges.asked import Asked
+from judges.options import JudgeOptions
 from rrm.errors import RefusedText
 from rrm.types import Pair, Prompt, Unscored, Verdict
 
@@ -32,7 +32,7 @@ Edge = tuple[int, int]
 class PairJudge(Protocol):
     """A judge in this process or a client of a service."""
 
-    async def judge(self, pair: Pair, asked: Asked = ...) -> Verdict | Unscored: ...
+    async def judge(self, pair: Pair, options: JudgeOptions = ...) -> Verdict | Unscored: ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ class Ranking:
 
 
 async def rank(
-    judge: PairJudge, prompt: Prompt, responses: Sequence[str], asked: Asked = Asked()
+    judge: PairJudge,
+    prompt: Prompt,
+    responses: Sequence[str],
+    options: JudgeOptions = JudgeOptions(),
 ) -> Ranking:
     """Compare the responses; equal texts share one strength."""
     texts = list(dict.fromkeys(responses))
@@ -56,7 +59,7 @@ async def rank(
     group = _Group(judge, prompt, texts)
     edges = ring_and_chords(len(texts))
     for _ in range(1 + REFINEMENTS):
-        await group.compare(edges, asked)
+        await group.compare(edges, options)
         edges = group.uncompared_neighbours()
     found = group.strengths()
     by_text = dict(zip(texts, found, strict=True))
@@ -109,19 +112,19 @@ class _Group:
     def __init__(self, judge: PairJudge, prompt: Prompt, texts: Sequence[str]) -> None:
         self.judge, self.prompt, self.texts = judge, prompt, texts
         self.wins: dict[Edge, float] = {}
-        self.asked: set[Edge] = set()
+        self.compared: set[Edge] = set()
         self.failures: list[str] = []
         self.tokens = self.pairs = 0
 
-    async def compare(self, edges: Sequence[Edge], asked: Asked) -> None:
-        self.asked.update(edges)
-        await asyncio.gather(*(self._one(*edge, asked) for edge in edges))
+    async def compare(self, edges: Sequence[Edge], options: JudgeOptions) -> None:
+        self.compared.update(edges)
+        await asyncio.gather(*(self._one(*edge, options) for edge in edges))
 
-    async def _one(self, i: int, j: int, asked: Asked) -> None:
+    async def _one(self, i: int, j: int, options: JudgeOptions) -> None:
         pair = Pair(prompt=self.prompt, response_a=self.texts[i], response_b=self.texts[j])
         self.pairs += 1
         try:
-            outcome = await self.judge.judge(pair, asked)
+            outcome = await self.judge.judge(pair, options)
         except RefusedText as refusal:
             self.failures.append(str(refusal))
             return
@@ -142,4 +145,4 @@ class _Group:
         known = {i: s for i, s in enumerate(self.strengths()) if s is not None}
         order = sorted(known, key=lambda index: -known[index])
         edges = [(min(i, j), max(i, j)) for i, j in pairwise(order)]
-        return [edge for edge in edges if edge not in self.asked]
+        return [edge for edge in edges if edge not in self.compared]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.certificate import certified, labels_needed, p_value
+from rrm.calibration.certify import certified, labels_needed, p_value
 
 
 @pytest.mark.parametrize(
@@ -17,9 +17,9 @@ def test_a_policy_that_loses_too_much_rarely_passes(p_lost: float, p_gained: flo
     rng = random.Random(n)
     passed = 0
     for _ in range(200):
-        draws = [rng.random() for _ in range(n)]
-        lost = sum(draw < p_lost for draw in draws)
-        gained = sum(p_lost <= draw < p_lost + p_gained for draw in draws)
+        selects = [rng.random() for _ in range(n)]
+        lost = sum(draw < p_lost for draw in selects)
+        gained = sum(p_lost <= draw < p_lost + p_gained for draw in selects)
         passed += p_value(lost, gained, n, epsilon=0.01) <= 0.1
     assert passed <= 0.1 * 200
 

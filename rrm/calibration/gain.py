@@ -1,4 +1,4 @@
-"""Productivity: does this judge get better by thinking?
+"""ThinkingGain: does this judge get better by thinking?
 
 A judge that was never trained to reason often does not, and then no budget helps it (Wang et al.,
 "Think Deep, Think Fast", 2504.14047; for judges J1, 2505.11875). The gain of thought is a paired
@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rrm.trace import Trace
+from rrm.calibration.trace import Trace
 from rrm.types import Frozen
 
 WORTH = 0.01
@@ -49,7 +49,7 @@ class Gain(Frozen):
         )
 
     @property
-    def verdict(self) -> Answer:
+    def conclusion(self) -> Answer:
         """Productive if the gain is surely there, unproductive if it is surely not worth it."""
         if self.low > 0:
             return "productive"
@@ -59,7 +59,7 @@ class Gain(Frozen):
 Answer = Literal["productive", "unproductive", "inconclusive"]
 
 
-class Productivity(Frozen):
+class ThinkingGain(Frozen):
     """The gain of whole chains over no thought, and how it comes about."""
 
     n: int
@@ -71,12 +71,12 @@ class Productivity(Frozen):
     detectable: float = Field(description="least gain found 4 times in 5 at this n and these flips")
 
     @property
-    def verdict(self) -> Answer:
-        return self.whole.verdict
+    def conclusion(self) -> Answer:
+        return self.whole.conclusion
 
     @property
     def finding(self) -> str:
-        """The verdict in words."""
+        """The conclusion in words."""
         means = {
             "productive": "it gets better by thinking",
             "unproductive": "thinking does not help it, so adaptive effort reads the prompt alone",
@@ -85,10 +85,12 @@ class Productivity(Frozen):
                 f"them changed by it, a gain of {self.detectable:.3f} would be found 4 times in 5"
             ),
         }
-        return f"{self.verdict}: right {self.before:.3f} without thought; {means[self.verdict]}"
+        return (
+            f"{self.conclusion}: right {self.before:.3f} without thought; {means[self.conclusion]}"
+        )
 
 
-def productivity(traces: Sequence[Trace], ladder: Sequence[int]) -> Productivity:
+def thinking_gain(traces: Sequence[Trace], ladder: Sequence[int]) -> ThinkingGain:
     """From labelled pairs. Raises ValueError without any."""
     n = len(traces)
     if not n:
@@ -109,7 +111,7 @@ def productivity(traces: Sequence[Trace], ladder: Sequence[int]) -> Productivity
     whole = gain(every, end)
     after = [trace.right(trace.in_step(end).margin) for trace in traces]
     flips = sum(was != now for was, now in zip(before, after, strict=True)) / n
-    return Productivity(
+    return ThinkingGain(
         n=n,
         before=sum(before) / n,
         whole=whole,

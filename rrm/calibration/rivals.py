@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.learn import PATH
 from rrm.calibration.replay import Spent, Walked, whole
-from rrm.priced import TokenPrices
+from rrm.decision.priced import TokenPrices
 
 Numbers = NDArray[np.float64]
 FURTHER = (3.2, 4.8)
@@ -27,7 +27,7 @@ ROUNDS = 2
 
 
 @dataclass(frozen=True)
-class Line:
+class Rival:
     """both_prompts: both are read first. rungs: it looks inside the chain, not at the prompt
     alone. both_ends: it ends with both whole chains, else with the leading one."""
 
@@ -104,10 +104,10 @@ class Line:
 
 
 LINES = {
-    "both orders, look once": Line(both_prompts=True, rungs=False, both_ends=True),
-    "both prompts, looks inside": Line(both_prompts=True, rungs=True, both_ends=True),
-    "one order, look once": Line(both_prompts=False, rungs=False, both_ends=False),
-    "one order, looks inside": Line(both_prompts=False, rungs=True, both_ends=False),
+    "both orders, look once": Rival(both_prompts=True, rungs=False, both_ends=True),
+    "both prompts, looks inside": Rival(both_prompts=True, rungs=True, both_ends=True),
+    "one order, look once": Rival(both_prompts=False, rungs=False, both_ends=False),
+    "one order, looks inside": Rival(both_prompts=False, rungs=True, both_ends=False),
 }
 ONE_WHOLE = "one order, whole"
 

@@ -1,10 +1,10 @@
-"""Stopper: a judge's calibration, from how close a pair is to whether more is worth its price.
+"""Calibration: from how close a pair is to how sure its verdict is, and to what is worth buying.
 
-A stopper is fitted on traces of one model in one style. For each checkpoint it holds logistic
+A calibration is fitted on traces of one model in one style. For each checkpoint it holds logistic
 curves from |margin| to the probability that the verdict is right: where both orders agree, where
 they do not, where one alone was read (Platt scaling, 1999). Confidence rises with length even on
 wrong chains, so no curve serves two checkpoints. For each of a range of prices it holds a policy
-(`rrm.priced`; `rrm.thresholds` in version 1); one of the prices is the one it stops by.
+(`rrm.decision.priced`; `rrm.decision.thresholds` in version 1); one of the prices is chosen.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ConfigDict, Field
 
-from rrm.audit import Expected
-from rrm.priced import PricedPolicy, TokenPrices, sigmoid
-from rrm.productivity import Productivity
-from rrm.thresholds import AT_ONCE, Policy
+from rrm.calibration.gain import ThinkingGain
+from rrm.calibration.monitor import Expected
+from rrm.decision.priced import PricedPolicy, TokenPrices, sigmoid
+from rrm.decision.thresholds import PROMPT_ONLY, Policy
 from rrm.types import Certificate, Frozen
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ CONFLICT = 0.25
 often as a coin, on three judges' traces; above it more often"""
 
 
-class Curve(Frozen):
+class PlattScaler(Frozen):
     """P(right) = 1 / (1 + exp(-(intercept + slope |margin|))), the slope never negative."""
 
     intercept: float
@@ -39,13 +39,13 @@ class Curve(Frozen):
         return sigmoid(self.intercept + self.slope * abs(margin))
 
 
-class Stage(Frozen):
+class PlattScalers(Frozen):
     """The curves of one checkpoint."""
 
     thinking_tokens: int = Field(description="of the leading chain, at this checkpoint")
-    agree: Curve
-    differ: Curve
-    alone: Curve | None = Field(None, description="where one order alone was read")
+    agree: PlattScaler
+    differ: PlattScaler
+    alone: PlattScaler | None = Field(None, description="where one order alone was read")
 
     def probability(self, margin: float, agree: bool | None) -> float:
         """That a verdict of this margin is right, 0.5 to 1. agree: None if one order was read."""
@@ -78,17 +78,19 @@ class Weighed(NamedTuple):
     """that the side it prefers is right, 0.5 to 1"""
 
 
-class Stopper(Frozen):
-    """When to stop thinking, for one model in one style."""
+class Calibration(Frozen):
+    """What decides when more compute is worth its price, for one model in one style."""
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
 
     source: str = Field(description="what it was fitted on")
     temperature: float = Field(0.0, description="of the chains it was fitted on")
-    stages: tuple[Stage, ...]
-    lead: Stage = Field(description="for a leading chain that has closed by itself")
-    both: Stage = Field(description="for both whole chains")
-    votes: Stage | None = Field(None, description="for all the votes that the test asked for")
+    stages: tuple[PlattScalers, ...]
+    lead: PlattScalers = Field(description="for a leading chain that has closed by itself")
+    both: PlattScalers = Field(description="for both whole chains")
+    votes: PlattScalers | None = Field(
+        None, description="for all the votes that the test asked for"
+    )
     most_votes: int = Field(1, description="pairs of chains in all, at most")
     vote_temperature: float = Field(0.0, description="of the chains after the first pair")
     policies: tuple[PricedPolicy | Policy, ...] = Field(description="by rising price")
@@ -108,12 +110,12 @@ class Stopper(Frozen):
     chosen: int | None = Field(description="the policy it stops by; none: it thinks whole chains")
     certificate: Certificate | None = None
     expected: Expected | None = Field(None, description="what an audit should find")
-    productivity: Productivity | None = Field(
+    productivity: ThinkingGain | None = Field(
         None, description="whether this judge gains by thought"
     )
 
-    def at_price(self, price: float) -> Stopper:
-        """The same stopper at the dearest price that is not above `price`; below the first one
+    def at_price(self, price: float) -> Calibration:
+        """The same calibration at the dearest price that is not above `price`; below the first one
         it thinks whole chains. A certificate covers its own price and every lower one."""
         fitting = [index for index, policy in enumerate(self.policies) if policy.price <= price]
         chosen = fitting[-1] if fitting else None
@@ -122,15 +124,15 @@ class Stopper(Frozen):
         return self.model_copy(update={"chosen": chosen, "certificate": kept})
 
     @property
-    def at_once(self) -> PricedPolicy | Policy:
+    def prompt_only(self) -> PricedPolicy | Policy:
         """No thought at all, whatever is read."""
         bought = [one for one in self.policies if isinstance(one, PricedPolicy) and one.start == 0]
-        return bought[-1].at_once() if bought else AT_ONCE
+        return bought[-1].prompt_only() if bought else PROMPT_ONLY
 
     @property
     def thinks(self) -> bool:
         """Whether thought helps this judge, as far as is known."""
-        return self.productivity is None or self.productivity.verdict != "unproductive"
+        return self.productivity is None or self.productivity.conclusion != "unproductive"
 
     @property
     def ladder(self) -> tuple[int, ...]:
@@ -141,7 +143,7 @@ class Stopper(Frozen):
     def policy(self) -> PricedPolicy | Policy | None:
         return None if self.chosen is None else self.policies[self.chosen]
 
-    def bid(self, readout: Readout) -> float:
+    def marginal_value(self, readout: Readout) -> float:
         """The dearest price of a token at which a pair that stands so would think on."""
         return max((one.price for one in self.policies if _goes_on(one, readout)), default=0.0)
 
@@ -155,7 +157,7 @@ class Stopper(Frozen):
         known = self.probability(readout.place, reading.margin, reading.agree)
         return Weighed(reading.margin, known)
 
-    def stage(self, at: int | str) -> Stage:
+    def stage(self, at: int | str) -> PlattScalers:
         """The stage for checkpoint `at`; the last one stands in beyond the ladder.
 
         Both chains closed at a limit (`capped`) are read like both whole ones.

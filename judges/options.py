@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rrm.chain import ChainText
+from rrm.decision.chains import ChainText
 from rrm.types import Checkpoint, Effort
 
 LADDER = (64, 128, 256, 512, 1024, 2048, 4096)
 """Checkpoints for a model that names none: thinking tokens of each chain."""
-AT_ONCE = "\n\nDo not think about it: reply at once, with nothing but the verdict in its form."
+REPLY_AT_ONCE = (
+    "\n\nDo not think about it: reply at once, with nothing but the verdict in its form."
+)
 """how a judge that cannot be probed is asked for an answer without thought"""
 TIE = 1e-9
 """a |margin| below this is no preference"""
@@ -20,7 +22,7 @@ Watch = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
-class Asked:
+class JudgeOptions:
     """How a caller wants a pair judged.
 
     max_thinking_tokens: for both orders together; None leaves it to the ladder. seconds: when they
@@ -36,5 +38,5 @@ class Asked:
 
     @property
     def plain(self) -> bool:
-        """Adaptive, and nothing but the stopper says when to stop."""
+        """Adaptive, and nothing but the calibration says when to stop."""
         return self.effort == "adaptive" and self.max_thinking_tokens is None

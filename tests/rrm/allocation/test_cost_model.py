@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from judges.nano import WEIGHTS
-from rrm.cost import CostModel, Machine, ProbeAccounting
+from rrm.allocation.cost_model import CostModel, Machine, ProbeAccounting
 
 SMALL: dict[str, Any] = {
     "hidden_size": 64,

@@ -28,7 +28,7 @@ MOST_BET = 0.9
 
 
 class Expected(Frozen):
-    """What was seen when the stopper was certified: upper bounds at 97.5 %, as shares."""
+    """What was seen when the calibration was certified: upper bounds at 97.5 %, as shares."""
 
     apart: float = Field(description="early verdicts that were not those of the whole chains")
     spent: float = Field(description="tokens of the whole chains that were spent early")
@@ -58,8 +58,8 @@ class EProcess:
 
 
 @dataclass
-class Auditor:
-    """Watches one stopper; `revoked` says why its certificate holds no more.
+class RiskMonitor:
+    """Watches one calibration; `revoked` says why its certificate holds no more.
 
     delta: probability of a false alarm, over all time and both tests. share: of the pairs, audited.
     """
@@ -77,11 +77,11 @@ class Auditor:
         self._apart = EProcess(self.expected.apart)
         self._spent = EProcess(self.expected.spent)
 
-    def draws(self, pair: str) -> bool:
+    def selects(self, pair: str) -> bool:
         """Whether the pair of this digest is audited; the same question gets the same answer."""
         return int(pair[:16], 16) < self.share * 2**64
 
-    def saw(self, apart: bool, spent: float, pair: str | None = None) -> None:
+    def observe(self, apart: bool, spent: float, pair: str | None = None) -> None:
         """One audited pair. spent: tokens at the early verdict, as a share of the whole chains'.
 
         pair: its digest; one that is asked again counts once, for it says nothing new, unless

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 import pytest
 
-from judges.asked import Asked
 from judges.nano import data
 from judges.nano.pairs import pair_of
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
+from rrm.calibration.calibration import Calibration, PlattScaler, PlattScalers
+from rrm.calibration.trace import Trace, TracedChain, trace
+from rrm.decision.thresholds import Policy, Rule
 from rrm.engines.base import Engine, TokenSequence
 from rrm.engines.scripted import ScriptedEngine
-from rrm.stopping import Curve, Stage, Stopper
-from rrm.thresholds import Policy, Rule
-from rrm.trace import Trace, TracedChain, trace
 from rrm.types import Pair, Verdict
 from tests.helpers.judging import examples
 from tests.helpers.styles import RRM
@@ -109,14 +109,14 @@ def test_a_chain_shorter_than_what_it_may_think_is_read_at_its_end() -> None:
     assert [chain.place(tokens) for tokens in (0, 8, 9, 11, 50)] == [0, 1, 2, 2, 2]
 
 
-def stopping_at(place: int) -> Stopper:
+def stopping_at(place: int) -> Calibration:
     """Stops at one checkpoint of nano's ladder, whatever it says."""
-    sure = Curve(intercept=0.0, slope=1.0)
-    stage = Stage(thinking_tokens=0, agree=sure, differ=sure)
+    sure = PlattScaler(intercept=0.0, slope=1.0)
+    stage = PlattScalers(thinking_tokens=0, agree=sure, differ=sure)
     rules = tuple(
         Rule(agree=0, differ=0) if index == place else Rule() for index in range(place + 1)
     )
-    return Stopper(
+    return Calibration(
         source="by hand",
         stages=(stage,) * 12,
         lead=stage,
@@ -141,7 +141,7 @@ def test_replaying_a_trace_is_judging_again(nano: Engine) -> None:
             assert isinstance(verdict, Verdict)
             assert verdict.usage.thinking_tokens == point.tokens
             assert verdict.margin == pytest.approx(point.margin, abs=1e-3)
-        whole = await PairwiseJudge(nano, RRM, None, ladder).judge(pair, Asked("full"))
+        whole = await PairwiseJudge(nano, RRM, None, ladder).judge(pair, JudgeOptions("full"))
         assert isinstance(whole, Verdict)
         last = found.route(ladder)[-1]
         assert whole.usage.thinking_tokens == last.tokens == found.whole_tokens

@@ -11,28 +11,30 @@ from hypothesis import strategies as st
 
 from judges.nano import WEIGHTS
 from rrm.allocation.account import AllOf, Capped, Metered, Unlimited
-from rrm.allocation.budget import Budget, PairAccount
 from rrm.allocation.controller import HORIZON
+from rrm.allocation.cost_model import CostModel
 from rrm.allocation.ledger import Ledger
 from rrm.allocation.meter import Compute, Tokens, Work, amount
+from rrm.budget import Budget, PairAccount
 from rrm.calibration import calibrated
 from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays
+from rrm.calibration.calibration import Calibration
 from rrm.calibration.replay import replay, whole
-from rrm.cost import CostModel
-from rrm.priced import PricedPolicy
-from rrm.stopping import Stopper
+from rrm.decision.priced import PricedPolicy
 from rrm.types import Usage
 from tests.helpers.traces import BOND, LADDER, simulated
 
 DIGEST = "0" * 64
 
 
-def begin(budget: Budget, stopper: Stopper | None = None, pair: str = DIGEST) -> PairAccount:
-    return budget.begin(stopper, pair, (10, 10))
+def begin(
+    budget: Budget, calibration: Calibration | None = None, pair: str = DIGEST
+) -> PairAccount:
+    return budget.begin(calibration, pair, (10, 10))
 
 
 @pytest.fixture(scope="module")
-def stopper() -> Stopper:
+def calibration() -> Calibration:
     return calibrated(
         simulated(1, 2000), LADDER, "simulated", BOND, epsilon=0.05, tokens=TOKENS_ALONE
     )
@@ -145,12 +147,12 @@ def test_accounts_compose_and_a_step_that_fails_costs_what_it_reserved() -> None
 
 
 def spend(
-    budget: Budget, stopper: Stopper, costs: Callable[[PairAccount, int], float], pairs: int
+    budget: Budget, calibration: Calibration, costs: Callable[[PairAccount, int], float], pairs: int
 ) -> float:
     """Every pair costs what its policy says on `costs`; one after the other."""
     rng = random.Random(5)
     for number in range(pairs):
-        share = budget.begin(stopper, f"{rng.getrandbits(256):064x}", (10, 10))
+        share = budget.begin(calibration, f"{rng.getrandbits(256):064x}", (10, 10))
         cost = costs(share, number)
         share.holding.spent += cost
         budget.ledger.spent += cost
@@ -160,38 +162,40 @@ def spend(
 
 @pytest.mark.parametrize("part", [0.15, 0.3, 0.5, 0.8])
 @pytest.mark.parametrize("harder", [0.6, 1.0, 1.5])
-def test_the_price_spends_what_there_is(stopper: Stopper, part: float, harder: float) -> None:
+def test_the_price_spends_what_there_is(
+    calibration: Calibration, part: float, harder: float
+) -> None:
     """Also where pairs need more thought, or less, than those that it was fitted on."""
     made = TraceArrays.of(simulated(9, 600), LADDER)
     most = float(whole(made).spent.thought.mean()) * harder
     cache: dict[int | None, list[float]] = {}
 
     def costs(share: PairAccount, number: int) -> float:
-        assert share.stopper is not None
-        chosen = share.stopper.chosen if len(share.stopper.policies) > 1 else -1
+        assert share.calibration is not None
+        chosen = share.calibration.chosen if len(share.calibration.policies) > 1 else -1
         if chosen == -1:
             return 0.0
         if chosen not in cache:
-            cache[chosen] = list(replay(made, share.stopper.policy).spent.thought * harder)
+            cache[chosen] = list(replay(made, share.calibration.policy).spent.thought * harder)
         return cache[chosen][number]
 
     total = part * most * 600
-    assert spend(Budget(total, 600), stopper, costs, 600) == pytest.approx(total, rel=0.06)
+    assert spend(Budget(total, 600), calibration, costs, 600) == pytest.approx(total, rel=0.06)
 
 
-def test_a_certificate_covers_only_what_is_not_dearer(stopper: Stopper) -> None:
-    assert stopper.certificate is not None
-    assert stopper.policy is not None
-    assert stopper.policy.tokens is not None
-    rich = begin(Budget(1e6, 10), stopper).stopper
+def test_a_certificate_covers_only_what_is_not_dearer(calibration: Calibration) -> None:
+    assert calibration.certificate is not None
+    assert calibration.policy is not None
+    assert calibration.policy.tokens is not None
+    rich = begin(Budget(1e6, 10), calibration).calibration
     assert rich is not None
-    assert (rich.chosen, rich.certificate) == (None, stopper.certificate)
-    poor = begin(Budget(stopper.policy.tokens * 0.5 * 10, 10), stopper).stopper
+    assert (rich.chosen, rich.certificate) == (None, calibration.certificate)
+    poor = begin(Budget(calibration.policy.tokens * 0.5 * 10, 10), calibration).calibration
     assert poor is not None
     assert poor.policy is not None
-    assert poor.policy.price > stopper.certificate.price
+    assert poor.policy.price > calibration.certificate.price
     assert poor.certificate is None
-    none = begin(Budget(0, 10), stopper).stopper
+    none = begin(Budget(0, 10), calibration).calibration
     assert none is not None
     assert isinstance(none.policy, PricedPolicy)
     assert [rule.steps for rule in none.policy.rules] == [("stop",)]
@@ -221,23 +225,23 @@ def test_a_stream_earns_as_pairs_come() -> None:
     assert later.most == pytest.approx(50 + 50 / HORIZON)  # what the first left, little by little
 
 
-def test_a_budget_of_seconds_follows_the_clock(stopper: Stopper) -> None:
+def test_a_budget_of_seconds_follows_the_clock(calibration: Calibration) -> None:
     now = 0.0
     budget = Budget(pairs=400, seconds=100, clock=lambda: now)
     assert budget.seconds_left == 100
 
     def costs(share: PairAccount, number: int) -> float:
         nonlocal now
-        assert share.stopper is not None
-        policy = share.stopper.policy
-        tokens = stopper.whole_tokens if policy is None else policy.tokens or 0.0
+        assert share.calibration is not None
+        policy = share.calibration.policy
+        tokens = calibration.whole_tokens if policy is None else policy.tokens or 0.0
         assert tokens is not None
         now += tokens / 80  # a machine of 80 tokens a second
         return tokens
 
-    assert stopper.whole_tokens is not None
-    assert stopper.whole_tokens * 400 / 80 > 105  # whole chains would take longer
-    spend(budget, stopper, costs, 400)
+    assert calibration.whole_tokens is not None
+    assert calibration.whole_tokens * 400 / 80 > 105  # whole chains would take longer
+    spend(budget, calibration, costs, 400)
     assert 90 < now < 105
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.votes import ERROR, STRENGTH, Ballot
+from rrm.decision.votes import ERROR, STRENGTH, Ballot
 
 VOTES = st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=1, max_size=9)
 

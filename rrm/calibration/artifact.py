@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from rrm.priced import PricedPolicy
-from rrm.stopping import Stopper
+from rrm.calibration.calibration import Calibration
+from rrm.decision.priced import PricedPolicy
 from rrm.types import Frozen
 
 CALIBRATION_FILE = "calibration.json"
-STOPPER_FILE = "stopper.json"
+OLD_FILE = "stopper.json"
 """version 1"""
 
 
@@ -33,7 +33,7 @@ class Bound(Frozen):
 
     prompt_hash: str
     kind: Literal["thresholds", "priced"] = Field(description="of its policies")
-    calibration: Stopper
+    calibration: Calibration
 
 
 class Artifact(Frozen):
@@ -71,12 +71,12 @@ class Artifact(Frozen):
                 f"{file} is no calibration file; closecall calibrate writes them"
             ) from None
 
-    def of(self, style: str, prompt_hash: str) -> Stopper | None:
+    def of(self, style: str, prompt_hash: str) -> Calibration | None:
         """The calibration of `style`, unless its prompt has changed since it was fitted."""
         found = self.styles.get(style)
         return found.calibration if found and found.prompt_hash == prompt_hash else None
 
-    def plus(self, style: str, prompt_hash: str, calibration: Stopper) -> Artifact:
+    def plus(self, style: str, prompt_hash: str, calibration: Calibration) -> Artifact:
         """With this style's calibration, beside those of others."""
         priced = any(isinstance(policy, PricedPolicy) for policy in calibration.policies)
         kind: Literal["thresholds", "priced"] = "priced" if priced else "thresholds"
@@ -90,13 +90,13 @@ class Artifact(Frozen):
 
 def calibration_file(directory: Path) -> Path:
     """Where the calibration of the model in `directory` lies, or would."""
-    new, old = directory / CALIBRATION_FILE, directory / STOPPER_FILE
+    new, old = directory / CALIBRATION_FILE, directory / OLD_FILE
     return old if old.is_file() and not new.is_file() else new
 
 
 def load_calibration(
     file: Path, style: str, prompt_hash: str, model_digest: str | None = None
-) -> Stopper | None:
+) -> Calibration | None:
     """The calibration in `file`, or None if there is none that fits.
 
     model_digest: of the weights that it must have been fitted on; None asks nothing. Raises
@@ -120,9 +120,9 @@ def _upgraded(old: Mapping[str, Any]) -> dict[str, Any]:
             style: {
                 "prompt_hash": hashes.get(style, ""),
                 "kind": "thresholds",
-                "calibration": stopper,
+                "calibration": calibration,
             }
-            for style, stopper in old["stoppers"].items()
+            for style, calibration in old["stoppers"].items()
         },
     }
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from judges.asked import Asked
 from judges.nano import CALIBRATION
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
-from judges.tournament import PRIOR, bradley_terry, rank, ring_and_chords
-from rrm.artifact import load_calibration
+from judges.ranking import PRIOR, bradley_terry, rank, ring_and_chords
+from rrm.calibration.artifact import load_calibration
 from rrm.engines.base import Engine
 from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import EngineError
@@ -53,8 +53,8 @@ def test_strengths_are_the_maximum_of_the_likelihood(probabilities: list[float])
 
 
 def nano_judge(nano: Engine) -> PairwiseJudge:
-    stopper = load_calibration(CALIBRATION, "rrm", RRM.prompt_hash)
-    return PairwiseJudge(nano, RRM, stopper, nano.card.ladder)
+    calibration = load_calibration(CALIBRATION, "rrm", RRM.prompt_hash)
+    return PairwiseJudge(nano, RRM, calibration, nano.card.ladder)
 
 
 def test_nano_ranks_a_group_by_closeness_to_the_truth(nano: Engine) -> None:
@@ -69,7 +69,9 @@ def test_nano_ranks_a_group_by_closeness_to_the_truth(nano: Engine) -> None:
     truth = sorted(values, key=lambda value: abs(value - 623))
     assert order[:3] == truth[:3]
     assert order[-1] == 300
-    quick = asyncio.run(rank(nano_judge(nano), "What is 345 + 278?", responses, Asked("none")))
+    quick = asyncio.run(
+        rank(nano_judge(nano), "What is 345 + 278?", responses, JudgeOptions("none"))
+    )
     assert quick.thinking_tokens == 0 < ranking.thinking_tokens
     assert all(s is not None for s in quick.strengths)
 

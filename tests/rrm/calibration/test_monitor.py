@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.audit import REMEMBERED, Auditor, EProcess, Expected
+from rrm.calibration.monitor import REMEMBERED, EProcess, Expected, RiskMonitor
 
 EXPECTED = Expected(apart=0.012, spent=0.23)
 
 
-def stream(seed: int, n: int, apart: float, spent: float) -> Auditor:
+def stream(seed: int, n: int, apart: float, spent: float) -> RiskMonitor:
     """Pairs of these means; tokens are all or little, as they are."""
     rng = random.Random(seed)
-    auditor = Auditor(EXPECTED, delta=0.1)
+    monitor = RiskMonitor(EXPECTED, delta=0.1)
     for _ in range(n):
-        auditor.saw(rng.random() < apart, 1.0 if rng.random() < spent / 2 else spent / 2)
-    return auditor
+        monitor.observe(rng.random() < apart, 1.0 if rng.random() < spent / 2 else spent / 2)
+    return monitor
 
 
 def test_a_quiet_stream_rarely_raises_an_alarm() -> None:
@@ -34,12 +34,12 @@ def test_drift_is_found_within_1000_pairs(apart: float, spent: float) -> None:
 
 
 def test_once_revoked_it_stays_so() -> None:
-    auditor = stream(1, 1000, apart=0.2, spent=0.2)
-    first = auditor.revoked
+    monitor = stream(1, 1000, apart=0.2, spent=0.2)
+    first = monitor.revoked
     assert first is not None
     for _ in range(1000):
-        auditor.saw(False, 0.0)
-    assert auditor.revoked == first
+        monitor.observe(False, 0.0)
+    assert monitor.revoked == first
 
 
 @given(st.floats(0.001, 0.99), st.lists(st.floats(0, 1), max_size=40))
@@ -63,9 +63,9 @@ def test_what_is_no_share_is_refused() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    watched = Auditor(Expected(apart=0.5, spent=0.9), delta=0.1)
+    watched = RiskMonitor(Expected(apart=0.5, spent=0.9), delta=0.1)
     for number in range(3 * REMEMBERED):
-        watched.saw(False, 0.5, f"{number:064x}")
-        watched.saw(False, 0.5, f"{number:064x}")
+        watched.observe(False, 0.5, f"{number:064x}")
+        watched.observe(False, 0.5, f"{number:064x}")
     assert watched.audited == 3 * REMEMBERED
     assert len(watched._counted) == REMEMBERED

@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from judges.asked import Asked
 from judges.nano import WEIGHTS
+from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
-from rrm.allocation.budget import Budget
+from rrm.allocation.cost_model import CostModel
 from rrm.allocation.meter import Compute
+from rrm.budget import Budget
 from rrm.calibration import calibrated
 from rrm.calibration.arrays import TOKENS_ALONE
-from rrm.cost import CostModel
+from rrm.calibration.calibration import Calibration
+from rrm.calibration.trace import trace
+from rrm.decision.thresholds import PROMPT_ONLY
 from rrm.engines.base import TokenSequence
 from rrm.engines.scripted import ScriptedEngine
-from rrm.stopping import Stopper
-from rrm.thresholds import AT_ONCE
-from rrm.trace import trace
 from rrm.types import Pair, StopReason, Unscored, Verdict
 from tests.helpers.judging import LONG, at, judged, prefers_good, scripted, text_of
 from tests.helpers.styles import RRM
@@ -60,15 +60,15 @@ def texts(seed: int) -> list[str]:
     return ["x" * rng.randint(20, 50) + "</think>" for _ in range(97)]
 
 
-def judge_of(seed: int, stopper: Stopper | None) -> PairwiseJudge:
-    return PairwiseJudge(ScriptedEngine(texts(seed), lean), RRM, stopper, ladder=LADDER)
+def judge_of(seed: int, calibration: Calibration | None) -> PairwiseJudge:
+    return PairwiseJudge(ScriptedEngine(texts(seed), lean), RRM, calibration, ladder=LADDER)
 
 
 @pytest.fixture(scope="module")
-def stopper() -> Stopper:
+def calibration() -> Calibration:
     engine = ScriptedEngine(texts(1), lean)
 
-    async def traced() -> Stopper:
+    async def traced() -> Calibration:
         made = [await trace(engine, RRM, pair, "a", LADDER) for pair in pairs(1, 1200)]
         return calibrated(made, LADDER, "scripted", BOND, epsilon=0.05, tokens=TOKENS_ALONE)
 
@@ -94,15 +94,17 @@ def spent(outcomes: Sequence[Verdict | Unscored]) -> int:
     return sum(outcome.usage.thinking_tokens for outcome in outcomes)
 
 
-def test_over_100_random_batches_it_is_never_exceeded_and_is_spent(stopper: Stopper) -> None:
+def test_over_100_random_batches_it_is_never_exceeded_and_is_spent(
+    calibration: Calibration,
+) -> None:
     rng = random.Random(7)
     off = []
     for number in range(100):
         batch = pairs(100 + number, rng.randint(60, 200), hard=rng.uniform(0.3, 0.7))
-        assert stopper.whole_tokens is not None
-        total = round(len(batch) * stopper.whole_tokens * rng.uniform(0.1, 0.8))
+        assert calibration.whole_tokens is not None
+        total = round(len(batch) * calibration.whole_tokens * rng.uniform(0.1, 0.8))
         budget = Budget(total, len(batch))
-        outcomes = run(judge_of(number, stopper), batch, budget, rng.choice((1, 8, 32)))
+        outcomes = run(judge_of(number, calibration), batch, budget, rng.choice((1, 8, 32)))
         assert spent(outcomes) == budget.spent
         assert budget.spent <= total
         assert budget.reserved == 0
@@ -111,20 +113,20 @@ def test_over_100_random_batches_it_is_never_exceeded_and_is_spent(stopper: Stop
     assert sum(off) / len(off) <= 0.05
 
 
-def test_a_late_hard_pair_outbids_an_early_easy_one(stopper: Stopper) -> None:
+def test_a_late_hard_pair_outbids_an_early_easy_one(calibration: Calibration) -> None:
     easy, hard = pairs(2, 150, hard=0.0), pairs(3, 50, hard=1.0)
     total = 50 * 60
-    outcomes = run(judge_of(1, stopper), [*easy, *hard], Budget(total, 200))
+    outcomes = run(judge_of(1, calibration), [*easy, *hard], Budget(total, 200))
     early, late = spent(outcomes[:150]) / 150, spent(outcomes[150:]) / 50
     assert late > 2 * early
     equal = run(judge_of(1, None), [*easy, *hard], Budget(total, 200))
     assert spent(equal[150:]) / 50 < 1.5 * spent(equal[:150]) / 150
 
 
-def test_what_it_says_when_nothing_is_left(stopper: Stopper) -> None:
-    for outcome in run(judge_of(1, stopper), pairs(4, 20), Budget(0, 20)):
+def test_what_it_says_when_nothing_is_left(calibration: Calibration) -> None:
+    for outcome in run(judge_of(1, calibration), pairs(4, 20), Budget(0, 20)):
         assert isinstance(outcome, Verdict)
-        assert outcome.reason is StopReason.SPENT
+        assert outcome.reason is StopReason.BUDGET_SPENT
         assert outcome.usage.thinking_tokens == 0
         assert outcome.judge.certificate is None
 
@@ -133,7 +135,7 @@ def test_a_cut_chain_is_closed_where_it_is_and_has_no_certificate() -> None:
     judge = scripted(prefers_good(0.1), [LONG])
     [found] = run(judge, [Pair(prompt="?", response_a="good", response_b="bad")], Budget(40, 1))
     assert isinstance(found, Verdict)
-    assert found.reason is StopReason.SPENT
+    assert found.reason is StopReason.BUDGET_SPENT
     assert found.usage.thinking_tokens == 32  # 16 each; the next 16 each would have been too many
     assert found.margin == pytest.approx(1.6, rel=1e-3)
     assert found.path[-1].thinking_tokens == 32
@@ -141,25 +143,25 @@ def test_a_cut_chain_is_closed_where_it_is_and_has_no_certificate() -> None:
     assert any("equal share" in note for note in found.judge.notes)
 
 
-def test_compute_is_never_exceeded_and_pays_for_prompts_too(stopper: Stopper) -> None:
+def test_compute_is_never_exceeded_and_pays_for_prompts_too(calibration: Calibration) -> None:
     cost = CostModel.of_directory(WEIGHTS)
     batch = pairs(5, 80)
     meter = Compute(cost, suffix=20)
     whole, none = Budget(1e15, len(batch), meter), Budget(1e15, len(batch), meter)
     run(judge_of(2, None), batch, whole)
-    run(judge_of(2, at(0.0).model_copy(update={"policies": (AT_ONCE,)})), batch, none)
+    run(judge_of(2, at(0.0).model_copy(update={"policies": (PROMPT_ONLY,)})), batch, none)
     assert none.spent < whole.spent
     thought = whole.spent - none.spent
     for total in (0.4 * none.spent, none.spent, none.spent + 0.2 * thought):
         budget = Budget(total, len(batch), meter)
-        outcomes = run(judge_of(2, stopper), batch, budget)
+        outcomes = run(judge_of(2, calibration), batch, budget)
         assert 0.9 * total < budget.spent <= total
         lost = [one for one in outcomes if one.reason == "budget"]
         assert bool(lost) == (total < none.spent / 2)  # too little even for one prompt each
 
 
-def test_a_failing_engine_gives_back_what_it_did_not_use(stopper: Stopper) -> None:
-    judge = judge_of(1, stopper)
+def test_a_failing_engine_gives_back_what_it_did_not_use(calibration: Calibration) -> None:
+    judge = judge_of(1, calibration)
     assert isinstance(judge.engine, ScriptedEngine)
     judge.engine.fault = RuntimeError("gone")
     budget = Budget(1000, 10)
@@ -168,10 +170,10 @@ def test_a_failing_engine_gives_back_what_it_did_not_use(stopper: Stopper) -> No
     assert (budget.spent, budget.reserved, budget.ended) == (0, 0, 10)
 
 
-def test_time_that_is_over_decides_by_the_last_checkpoint(stopper: Stopper) -> None:
+def test_time_that_is_over_decides_by_the_last_checkpoint(calibration: Calibration) -> None:
     now = 0.0
     budget = Budget(pairs=2, seconds=10, clock=lambda: now)
-    judge, batch = judge_of(1, stopper), pairs(7, 2)
+    judge, batch = judge_of(1, calibration), pairs(7, 2)
     assert isinstance(run(judge, batch[:1], budget)[0], Verdict)
     now = 11.0
     late = run(judge, batch[1:], budget)[0]
@@ -191,12 +193,14 @@ def test_a_written_verdict_is_paid_for() -> None:
     assert isinstance(found, Verdict)
     assert found.reason is StopReason.PARSED
     assert budget.spent == found.usage.thinking_tokens
-    assert isinstance(judged(judge, asked=Asked()), Verdict)
+    assert isinstance(judged(judge, options=JudgeOptions()), Verdict)
 
 
-def test_a_pair_of_identical_responses_leaves_its_share_to_the_others(stopper: Stopper) -> None:
+def test_a_pair_of_identical_responses_leaves_its_share_to_the_others(
+    calibration: Calibration,
+) -> None:
     same = Pair(prompt="clarity 1, seed 1", response_a="good", response_b="good")
     budget = Budget(1000, 4)
-    [outcome] = run(judge_of(1, stopper), [same], budget)
+    [outcome] = run(judge_of(1, calibration), [same], budget)
     assert isinstance(outcome, Verdict)
     assert (outcome.reason, budget.spent, budget.pairs) == (StopReason.IDENTICAL, 0, 3)

@@ -14,11 +14,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from rrm.chain import ORDERS, Order, SwapPair
+from rrm.decision.chains import ORDERS, Order, SwapPair
+from rrm.decision.votes import Ballot
 from rrm.engines.base import Engine
 from rrm.style import Style
 from rrm.types import At, Frozen, Pair
-from rrm.votes import Ballot
 
 VOTE_TEMPERATURE = 0.7
 """of chains after the first, which would say the same again if nothing were drawn"""
@@ -156,8 +156,11 @@ async def trace(
 
     Raises RefusedText for text that the model cannot take, EngineError if the engine fails.
     """
-    heats = [temperature, *[vote_temperature] * (votes - 1)]
-    pairs = [SwapPair(engine, style, pair, heat, vote=vote) for vote, heat in enumerate(heats)]
+    temperatures = [temperature, *[vote_temperature] * (votes - 1)]
+    pairs = [
+        SwapPair(engine, style, pair, temperature, vote=vote)
+        for vote, temperature in enumerate(temperatures)
+    ]
     made = [await _think(chains, ladder) for chains in pairs]
     chains, (first, second) = pairs[0], made[0]
     return Trace(
