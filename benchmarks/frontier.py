@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from benchmarks.report import finish, machine, parser
 from judges.nano import WEIGHTS
 from rrm.calibration import COMPUTED, calibrated
-from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays
+from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays, concatenated
 from rrm.calibration.baselines import (
     PUBLISHED,
     VOTING,
@@ -526,7 +526,7 @@ def main() -> int:
         for measure in MEASURES:
             tasks["cut", key, measure] = compare, (fit, held, measure, args.seed)
         if key.endswith("rrm"):
-            every = fit.plus(held)
+            every = concatenated(fit, held)
             for seed in range(args.splits):
                 tasks["split", key, seed] = split, (every, len(fit), "saved (computed)", seed)
             for seed in range(args.proofs):

@@ -32,7 +32,7 @@ from rrm.engines.base import (
     Sampling,
     TokenSequence,
 )
-from rrm.style import Rendered
+from rrm.prompt import Rendered
 from rrm.types import Pair, Unscored, Verdict
 
 STYLES = ("rrm", "rm-r1", "grm")

@@ -60,7 +60,7 @@ class PointwiseJudge:
         prompt = prompt_text(candidates.prompt)
         whole = None if self.engine.can_probe else REPLY_AT_ONCE if options.effort == "none" else ""
         chain = await prepared(
-            (prompt, *candidates.responses),
+            len(prompt) + sum(map(len, candidates.responses)),
             lambda: JudgeChain(
                 self.engine, self.style, prompt, candidates.responses, self.temperature, whole
             ),

@@ -19,9 +19,9 @@ from rrm.allocation.account import Account, AllOf, Capped, Metered
 from rrm.allocation.controller import (
     HORIZON,
     Controller,
-    share_of_stream,
-    share_of_time,
-    share_of_total,
+    amount_of_stream,
+    amount_of_time,
+    amount_of_total,
 )
 from rrm.allocation.ledger import Holding, Ledger
 from rrm.allocation.meter import PROBE_TOKENS, Meter, Tokens, Work
@@ -35,6 +35,20 @@ def plain(amount: float | None) -> str:
     """The number in few digits, or in all where few would stand for another number too."""
     few = f"{amount:g}"
     return few if amount is None or float(few) == amount else repr(amount)
+
+
+@dataclass
+class TimeLimit:
+    """So many seconds, from the first time that somebody asks what is left."""
+
+    seconds: float
+    clock: Callable[[], float]
+    began: float | None = None
+
+    @property
+    def left(self) -> float:
+        self.began = self.clock() if self.began is None else self.began
+        return self.seconds - (self.clock() - self.began)
 
 
 class Budget:
@@ -57,13 +71,13 @@ class Budget:
     ) -> None:
         timed = seconds is not None
         self.meter = meter or Tokens(PROBE_TOKENS if timed else 0.0)
-        self.pairs, self.per_pair, self.seconds, self._clock = pairs, per_pair, seconds, clock
+        self.pairs, self.per_pair = pairs, per_pair
+        self.time = TimeLimit(seconds, clock) if seconds is not None else None
         self.says = f"{plain(seconds)} seconds" if timed else f"{plain(total)} {self.meter.unit}"
         self.ledger = Ledger(math.inf if timed else total, self._prompts_to_come)
         self.controller = Controller()
         self.begun = 0
         self.ended = 0
-        self._began: float | None = None
         self._open: set[PairAccount] = set()
         self._unthought: deque[float] = deque(maxlen=HORIZON)
         """what the latest pairs cost without any thought"""
@@ -83,33 +97,29 @@ class Budget:
     @property
     def seconds_left(self) -> float | None:
         """Of a budget in seconds."""
-        if self.seconds is None:
-            return None
-        if self._began is None:
-            self._began = self._clock()
-        return self.seconds - (self._clock() - self._began)
+        return None if self.time is None else self.time.left
 
     def begin(
         self, calibration: Calibration | None, pair: str, prompts: tuple[int, int]
     ) -> PairAccount:
-        """The share of the next pair. calibration: of its judge; pair: digest; prompts: tokens.
+        """The account of the next pair. calibration: of its judge; pair: digest; prompts: tokens.
 
         Whoever begins one ends it.
         """
         self.begun += 1
         self.ledger.total += self.per_pair
         self._unthought.append(self._plan(_unthought(calibration), prompts))
-        share = self._choose(calibration, self._target(), pair, prompts)
-        self._open.add(share)
-        return share
+        account = self._choose(calibration, self._target(), pair, prompts)
+        self._open.add(account)
+        return account
 
-    def end(self, share: PairAccount) -> None:
-        """Take what is left of a share back, and learn from what it cost."""
-        self._open.discard(share)
+    def end(self, account: PairAccount) -> None:
+        """Take what is left of an account back, and learn from what it cost."""
+        self._open.discard(account)
         self.ended += 1
-        if share.most is None and share.planned > 0 and not share.refused:
-            self.controller = self.controller.after(share.spent, share.planned / share.bias)
-        share.holding.close()
+        if account.most is None and account.planned > 0 and not account.refused:
+            self.controller = self.controller.after(account.spent, account.planned / account.bias)
+        account.holding.close()
 
     def charge(self, usage: Usage) -> None:
         """Count a pair that an earlier run has judged, which this one goes on with.
@@ -117,27 +127,27 @@ class Budget:
         A budget in seconds is one of this run alone.
         """
         self.skip()
-        if self.seconds is None:
+        if self.time is None:
             self.ledger.spent += self.meter.past(usage)
 
     def skip(self) -> None:
-        """Count a pair that needs no share."""
+        """Count a pair that needs no account."""
         self.pairs -= 1
 
     def _target(self) -> float | None:
         """What the pair that begins may cost; None while nothing is known."""
         committed = sum(
-            max(share.planned - share.spent, share.holding.reserved) for share in self._open
+            max(account.planned - account.spent, account.holding.reserved) for account in self._open
         )
         to_come = self.pairs - self.begun + 1
-        left = self.seconds_left
-        if left is not None and self.seconds is not None:
-            gone = self.seconds - left
-            return share_of_time(self.spent, gone, left, committed, to_come, self.ended)
+        if self.time is not None:
+            left = self.time.left
+            gone = self.time.seconds - left
+            return amount_of_time(self.spent, gone, left, committed, to_come, self.ended)
         uncommitted = self.total - self.spent - committed
         if self.per_pair:
-            return share_of_stream(uncommitted, self.per_pair)
-        return share_of_total(uncommitted, to_come)
+            return amount_of_stream(uncommitted, self.per_pair)
+        return amount_of_total(uncommitted, to_come)
 
     def _choose(
         self,
@@ -148,19 +158,19 @@ class Budget:
     ) -> PairAccount:
         """The policy whose pairs cost `target`, or one of the two nearest, drawn by the digest."""
         if target is None or (calibration is not None and not calibration.thinks):
-            return self._share(calibration, 0.0)
+            return self._account(calibration, 0.0)
         options = _options(calibration)
         if calibration is None or len(options) == 1:
-            return self._share(calibration, max(0.0, target), most=max(0.0, target))
+            return self._account(calibration, max(0.0, target), most=max(0.0, target))
         if target <= 0:
-            return self._share(_following(calibration, options[0].policy), 0.0)
+            return self._account(_following(calibration, options[0].policy), 0.0)
         plans = [self._plan(option, prompts) for option in options]
         plans = list(itertools.accumulate(plans, max))
         chosen = self.controller.choose(plans, target, int(pair[-15:], 16) / 16**15)
         following = _following(calibration, options[chosen].policy)
-        return self._share(following, plans[chosen] * self.controller.bias)
+        return self._account(following, plans[chosen] * self.controller.bias)
 
-    def _share(
+    def _account(
         self, calibration: Calibration | None, planned: float, most: float | None = None
     ) -> PairAccount:
         return PairAccount(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from rrm.parse import ParsedVerdict
-from rrm.types import Frozen
+from rrm.prompt import Rendered
 
 
 @dataclass(frozen=True)
@@ -36,24 +36,6 @@ class ProbeReadout:
     mass: float
     scores: tuple[float, ...] | None = None
     spread: float = 0.0
-
-
-class Turn(Frozen):
-    """One turn of what a judge is shown. Some judges know roles of their own (`response_1`)."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A question as the model's chat template takes it."""
-
-    messages: tuple[Turn, ...]
-    opening: str
-    """text that begins the assistant's turn"""
-    sanitized: tuple[str, ...] = field(default=())
-    """the control strings and markers that were neutralised, as they stood"""
 
 
 class Style(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -65,12 +64,6 @@ class Pair(Frozen):
     @property
     def responses(self) -> tuple[str, str]:
         return (self.response_a, self.response_b)
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the texts, in hexadecimal; the swapped pair has the same."""
-        texts = (prompt_text(self.prompt), *sorted(self.responses))
-        return hashlib.sha256(repr(texts).encode()).hexdigest()
 
 
 class Candidates(Frozen):

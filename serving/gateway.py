@@ -13,8 +13,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
+from judges.options import JudgeOptions
 from rrm.errors import EngineError
-from rrm.types import Checkpoint, Score, Unscored, Verdict
+from rrm.types import Candidates, Checkpoint, Pair, Score, Unscored, Verdict
 from serving.errors import ProblemError
 from serving.middleware import note
 from serving.schemas import (
@@ -47,12 +48,19 @@ class ReplicaLost(Exception):
 class Replicas(Protocol):
     """The Judge replicas, whichever is free. Every call may raise ReplicaLost.
 
-    A caller that leaves takes its work along. deadline: in Unix time.
+    A caller that leaves takes its work along. style: None for the service's own. deadline: in Unix
+    time.
     """
 
-    async def judge(self, request: JudgeRequest, deadline: float) -> JudgeAnswer: ...
-    async def score(self, request: ScoreRequest, deadline: float) -> ScoreAnswer: ...
-    def stream(self, request: JudgeRequest, deadline: float) -> AsyncGenerator[StreamItem]: ...
+    async def judge(
+        self, pair: Pair, style: str | None, options: JudgeOptions, deadline: float
+    ) -> JudgeAnswer: ...
+    async def score(
+        self, candidates: Candidates, style: str | None, options: JudgeOptions, deadline: float
+    ) -> ScoreAnswer: ...
+    def stream(
+        self, pair: Pair, style: str | None, options: JudgeOptions, deadline: float
+    ) -> AsyncGenerator[StreamItem]: ...
     async def judges(self) -> JudgeList: ...
     async def check_health(self) -> None:
         """Raises EngineError too."""
@@ -121,7 +129,7 @@ class Gateway:
 
         with self._place():
             item: StreamItem | None = _accepted(await self._ask(first, request))
-            until = asyncio.get_running_loop().time() + self._seconds(request)
+            until = asyncio.get_running_loop().time() + _seconds(request, self.settings)
             try:
                 while item is not None and items is not None:
                     if isinstance(item, Verdict | Unscored):
@@ -197,8 +205,11 @@ class Gateway:
         """Ask a replica, a few times if it dies under us. Raises ProblemError."""
         if self._draining:
             raise ProblemError(503, "Shutting down", "this service is stopping; ask another", 5)
-        seconds = self._seconds(request)
-        question = () if request is None else (request, time.time() + seconds)
+        seconds = _seconds(request, self.settings)
+        question: tuple[Any, ...] = ()
+        if request is not None:
+            texts = request.pair if isinstance(request, JudgeRequest) else request.candidates
+            question = (texts, request.style, request.options, time.time() + seconds)
         try:
             async with asyncio.timeout(seconds):
                 return await self._retrying(lambda: call(*question))
@@ -218,10 +229,6 @@ class Gateway:
                 await asyncio.sleep(PAUSE * (attempt + 1))
         raise ProblemError(503, "No judge", "no replica could answer; they are being restarted", 5)
 
-    def _seconds(self, request: JudgeRequest | ScoreRequest | None) -> float:
-        wanted = None if request is None else request.timeout
-        return min(wanted or math.inf, self.settings.request_timeout)
-
     def _noted(self, request: JudgeRequest | ScoreRequest, outcome: Judged) -> Judged:
         """Put an outcome into the request's log line."""
         note(
@@ -233,6 +240,12 @@ class Gateway:
         if self.settings.log_text:
             note(text=request.model_dump(exclude_unset=True))
         return outcome
+
+
+def _seconds(request: JudgeRequest | ScoreRequest | None, settings: Settings) -> float:
+    """That a request may take."""
+    wanted = None if request is None else request.timeout
+    return min(wanted or math.inf, settings.request_timeout)
 
 
 def _event(item: StreamItem | Problem) -> str:

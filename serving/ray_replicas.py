@@ -10,8 +10,10 @@ from typing import Any
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError
 
+from judges.options import JudgeOptions
+from rrm.types import Candidates, Pair
 from serving.gateway import JudgeAnswer, ReplicaLost, ScoreAnswer, StreamItem
-from serving.schemas import JudgeList, JudgeRequest, ScoreRequest
+from serving.schemas import JudgeList
 
 
 class RayReplicas:
@@ -20,16 +22,24 @@ class RayReplicas:
     def __init__(self, handle: Any) -> None:
         self._handle = handle.options(_by_reference=False)  # by gRPC
 
-    async def judge(self, request: JudgeRequest, deadline: float) -> JudgeAnswer:
-        answer: JudgeAnswer = await _answer(self._handle.judge.remote(request, deadline))
+    async def judge(
+        self, pair: Pair, style: str | None, options: JudgeOptions, deadline: float
+    ) -> JudgeAnswer:
+        asked = self._handle.judge.remote(pair, style, options, deadline)
+        answer: JudgeAnswer = await _answer(asked)
         return answer
 
-    async def score(self, request: ScoreRequest, deadline: float) -> ScoreAnswer:
-        answer: ScoreAnswer = await _answer(self._handle.score.remote(request, deadline))
+    async def score(
+        self, candidates: Candidates, style: str | None, options: JudgeOptions, deadline: float
+    ) -> ScoreAnswer:
+        asked = self._handle.score.remote(candidates, style, options, deadline)
+        answer: ScoreAnswer = await _answer(asked)
         return answer
 
-    async def stream(self, request: JudgeRequest, deadline: float) -> AsyncGenerator[StreamItem]:
-        items = self._handle.stream.options(stream=True).remote(request, deadline)
+    async def stream(
+        self, pair: Pair, style: str | None, options: JudgeOptions, deadline: float
+    ) -> AsyncGenerator[StreamItem]:
+        items = self._handle.stream.options(stream=True).remote(pair, style, options, deadline)
         try:
             while True:
                 with _lost_replicas():

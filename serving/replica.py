@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from judges.options import Event, JudgeOptions
 from rrm.budget import Budget
 from rrm.decision.chains import ChainText
 from rrm.errors import RefusedText, StyleMismatch
+from rrm.types import Candidates, Pair
 from serving.gateway import JudgeAnswer, ScoreAnswer, StreamItem
 from serving.metrics import Metrics
 from serving.model_host import ModelHost
-from serving.schemas import JudgeInfo, JudgeList, JudgeRequest, Refusal, ScoreRequest, ThoughtEvent
+from serving.schemas import JudgeInfo, JudgeList, Refusal, ThoughtEvent
 from serving.settings import Settings
 
 ANSWERING = 0.3
@@ -35,33 +37,39 @@ class Judge:
         mean = settings.tokens_per_pair
         self.budget = None if mean is None else Budget(per_pair=mean)
 
-    async def judge(self, request: JudgeRequest, deadline: float) -> JudgeAnswer:
+    async def judge(
+        self, pair: Pair, style: str | None, options: JudgeOptions, deadline: float
+    ) -> JudgeAnswer:
         try:
-            judge = self.host.pairwise(request.style)
-            options = _options(request, deadline)
-            outcome = await judge.judge(request.pair, options, budget=self._budget(options))
+            judge = self.host.pairwise(style)
+            timed = _until(deadline, options)
+            outcome = await judge.judge(pair, timed, budget=self._budget(options))
         except (RefusedText, StyleMismatch) as refusal:
             return Refusal(status=422, detail=str(refusal))
         return self.metrics.judged(outcome)
 
-    async def score(self, request: ScoreRequest, deadline: float) -> ScoreAnswer:
+    async def score(
+        self, candidates: Candidates, style: str | None, options: JudgeOptions, deadline: float
+    ) -> ScoreAnswer:
         try:
-            judge = self.host.pointwise(request.style)
-            outcome = await judge.score(request.candidates, _options(request, deadline))
+            judge = self.host.pointwise(style)
+            outcome = await judge.score(candidates, _until(deadline, options))
         except (RefusedText, StyleMismatch) as refusal:
             return Refusal(status=422, detail=str(refusal))
         return self.metrics.judged(outcome)
 
-    async def stream(self, request: JudgeRequest, deadline: float) -> AsyncIterator[StreamItem]:
+    async def stream(
+        self, pair: Pair, style: str | None, options: JudgeOptions, deadline: float
+    ) -> AsyncIterator[StreamItem]:
         """Thought and checkpoints as they come, then the outcome; or one Refusal alone."""
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         try:
-            judge = self.host.pairwise(request.style)
+            judge = self.host.pairwise(style)
         except StyleMismatch as refusal:
             yield Refusal(status=422, detail=str(refusal))
             return
-        options = _options(request, deadline)
-        judging = judge.judge(request.pair, options, events.put_nowait, self._budget(options))
+        timed = _until(deadline, options)
+        judging = judge.judge(pair, timed, events.put_nowait, self._budget(options))
         task = asyncio.ensure_future(judging)
         task.add_done_callback(lambda _: events.put_nowait(None))
         try:
@@ -110,11 +118,6 @@ class Judge:
             self._judged = True
 
 
-def _options(request: JudgeRequest | ScoreRequest, deadline: float) -> JudgeOptions:
-    return JudgeOptions(
-        request.effort,
-        request.max_thinking_tokens,
-        request.return_chain,
-        seconds=max(0.0, deadline - time.time() - ANSWERING),
-        trace=isinstance(request, JudgeRequest) and request.stream,
-    )
+def _until(deadline: float, options: JudgeOptions) -> JudgeOptions:
+    """The same with the seconds that are left, so that the answer arrives in time."""
+    return replace(options, seconds=max(0.0, deadline - time.time() - ANSWERING))

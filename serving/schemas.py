@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from judges.options import JudgeOptions
 from judges.styles.score import MOST_RESPONSES
 from rrm.types import Candidates, Effort, Message, Pair, Prompt
 
@@ -60,6 +62,11 @@ class _Request(BaseModel):
         description="seconds; when they are over, a pair gets the verdict of its last checkpoint",
     )
 
+    @property
+    def options(self) -> JudgeOptions:
+        """As a judge takes them; its seconds are for who knows the time to say."""
+        return JudgeOptions(self.effort, self.max_thinking_tokens, self.return_chain)
+
 
 class JudgeRequest(_Request):
     """Which of two responses is better?"""
@@ -87,6 +94,10 @@ class JudgeRequest(_Request):
         description="answer with server-sent events: `thought`, `checkpoint`, then `outcome`; "
         "or `problem` if no outcome can follow",
     )
+
+    @property
+    def options(self) -> JudgeOptions:
+        return replace(super().options, trace=self.stream)
 
     @property
     def pair(self) -> Pair:

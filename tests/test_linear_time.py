@@ -17,10 +17,10 @@ import pytest
 from judges.nano import WEIGHTS
 from judges.styles.label import LabelStyle
 from judges.styles.registry import open_style, style_names
-from judges.styles.sanitize import Sanitizer
 from judges.styles.score import ScoreStyle
 from judges.styles.spec import read_spec
 from rrm.engines.card import ModelCard
+from rrm.prompt import Domain, Sanitizer
 from serving.rlhf.openrlhf import read_sample
 from tests.helpers.styles import RM_R1_INSTRUCT
 
@@ -95,9 +95,8 @@ def literal_patterns() -> dict[str, tuple[str, str]]:
 
 BUILT = {
     "judges/styles/label.py",
-    "judges/styles/sanitize.py",
+    "rrm/prompt.py",
     "judges/styles/spec.py",
-    "judges/styles/template.py",
     "serving/rlhf/openrlhf.py",
 }
 """files whose patterns are put together; what they match is tried through FUNCTIONS, but for what
@@ -120,6 +119,8 @@ def sampled(text: str) -> object:
     return None
 
 
+READS = ModelCard.of(WEIGHTS).reads or Domain(describe="", words=(), signs="", digits=0)
+
 FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a fence with the markers of all styles": fenced,
     **{
@@ -128,7 +129,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     },
     "sections that are closed": lambda text: RM_R1_INSTRUCT.suffix(text, ended=False),
     "a reward's query": sampled,
-    "what nano can read": ModelCard.of(WEIGHTS).refuse_unreadable,
+    "what nano can read": lambda text: READS.refuse("nano", [text]),
 }
 
 

@@ -1,4 +1,4 @@
-"""What the README says is so: its names import, its commands run and print what it shows."""
+"""What the README and docs say is so: names import, commands run and print what is shown."""
 
 import importlib
 import json
@@ -20,6 +20,10 @@ from serving.testing.process import ServiceProcess
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = {file.stem: file.read_text(encoding="utf-8") for file in (ROOT / "docs").glob("*.md")}
+EVERYWHERE = README + "".join(DOCS.values())
+LONGEST = 900
+"""characters of a paragraph that fits a screen"""
 
 
 OPTIONS = {
@@ -30,8 +34,14 @@ OPTIONS = {
 }
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def command_of(page: str, word: str) -> str:
+    """The one block of bash on a page of docs that holds `word`."""
+    [command] = [block for block in blocks("bash", DOCS[page]) if word in block]
+    return command
 
 
 def run(command: str, **env: str) -> str:
@@ -51,9 +61,10 @@ def run(command: str, **env: str) -> str:
 
 
 def test_every_name_in_a_requests_life_imports() -> None:
-    table = README[README.index("## The life of a request") :]
+    text = DOCS["architecture"]
+    table = text[text.index("## The life of a request") : text.index("## The way of a text")]
     names = re.findall(r"^\| `([\w.]+)`", table, re.MULTILINE)
-    assert len(names) == 10
+    assert len(names) == 11
     names += re.findall(r"\(`([\w.]+)`\)", table)
     for name in names:
         module, _, attribute = name.rpartition(".")
@@ -85,12 +96,8 @@ def test_the_service_starts_as_shown_and_curl_and_python_reach_it(service: Servi
     here = service.url.removeprefix("http://")
     far = Verdict.model_validate_json(run(curl.replace("127.0.0.1:8000", here)))
     assert (far.preferred, far.usage.thinking_tokens) == ("a", 0)
-    python, client, *_ = blocks("python")
-    script = python.replace("127.0.0.1:8000", here)
-    preferred, probability, tokens = run(f"python - <<'END'\n{script}\nEND").split()
-    assert preferred == "a"
-    assert float(probability) > 0.9
-    assert int(tokens) > 0
+    assert command_of("operations", "serve") == serve
+    client, *_ = blocks("python")
     script = client.replace("127.0.0.1:8000", here)
     *watched, last = run(f"python - <<'END'\n{script}\nEND").splitlines()
     assert watched
@@ -99,10 +106,11 @@ def test_the_service_starts_as_shown_and_curl_and_python_reach_it(service: Servi
 
 def test_trainers_reach_the_service_as_shown(service: ServiceProcess) -> None:
     here = service.url.removeprefix("http://")
-    [curl] = [block for block in blocks("bash") if "get_reward" in block]
+    curl = command_of("trainers", "get_reward")
     found = json.loads(run(curl.replace("127.0.0.1:8000", here)))
     assert found["rewards"][0] > 0.9
-    [script] = [block for block in blocks("python") if "trl" in block]
+    [script] = blocks("python", DOCS["trainers"])
+    assert script in README
     call = "prompts=['What is 7 * 8?'] * 2, completions=['It is 56.', 'It is 50.']"
     script += f"\nimport asyncio\nprint(asyncio.run(reward({call})))"
     good, bad = json.loads(run(f"python - <<'END'\n{script.replace('127.0.0.1:8000', here)}\nEND"))
@@ -112,16 +120,16 @@ def test_trainers_reach_the_service_as_shown(service: ServiceProcess) -> None:
 @pytest.mark.slow
 def test_a_dataset_is_judged_as_shown(tmp_path: Path) -> None:
     [command] = [block for block in blocks("bash") if "batch" in block]
-    write_pairs(tmp_path / "pairs.jsonl", 8, seed=1)
-    printed = run(f"cd {tmp_path}\n{command}")
+    assert command_of("batch", "batch") == command
+    printed = run(command.replace("outcomes.jsonl", f"{tmp_path}/outcomes.jsonl"))
     assert "accuracy" in printed
-    assert (tmp_path / "outcomes.jsonl").read_text().count("\n") == 8
+    assert (tmp_path / "outcomes.jsonl").read_text().count("\n") == 12
     assert (tmp_path / "outcomes.jsonl.summary.json").is_file()
 
 
 @pytest.mark.slow
 def test_thresholds_are_fitted_as_shown(tmp_path: Path) -> None:
-    [command] = [block for block in blocks("bash") if "calibrate" in block]
+    command = command_of("calibration", "calibrate")
     write_pairs(tmp_path / "labelled.jsonl", 200, seed=1)
     printed = run(f"cd {tmp_path}\n{command}")
     assert "certified" in printed
@@ -134,14 +142,14 @@ def test_thresholds_are_fitted_as_shown(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_doctor_examines_as_shown() -> None:
-    [command] = [block for block in blocks("bash") if "doctor" in block]
+    command = command_of("judges", "doctor")
     printed = run(command)
     for said in ("label mass", "written verdicts understood", "orders disagree"):
         assert said in printed
 
 
 def test_the_settings_file_is_one(tmp_path: Path) -> None:
-    [block] = blocks("toml")
+    [block] = blocks("toml", DOCS["operations"])
     (tmp_path / "closecall.toml").write_text(block)
     settings = load_settings(tmp_path / "closecall.toml")
     assert (settings.engine, settings.tensor_parallel, settings.max_replicas) == ("sglang", 2, 4)
@@ -150,7 +158,9 @@ def test_the_settings_file_is_one(tmp_path: Path) -> None:
 
 def test_a_real_judge_that_cannot_be_had_is_named() -> None:
     """No hub and no GPU here: the command gets as far as saying so."""
-    [command] = re.findall(r"^closecall serve .*", README, re.MULTILINE)
+    found = re.findall(r"^\.venv/bin/closecall serve --model .*", EVERYWHERE, re.MULTILINE)
+    command, *others = found
+    assert set(others) == {command}
     words = command.split()[1:]
     serve = [sys.executable, "-m", "serving.cli", *words]
     done = subprocess.run(serve, capture_output=True, text=True, timeout=120, check=False)
@@ -158,7 +168,27 @@ def test_a_real_judge_that_cannot_be_had_is_named() -> None:
     assert "gaotang/RM-R1" in " ".join(done.stderr.split())
 
 
-@pytest.mark.parametrize("option", re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README))
+def test_every_paragraph_fits_a_screen() -> None:
+    for name, text in {"README": README, **DOCS}.items():
+        plain = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        for paragraph in plain.split("\n\n"):
+            rows = [row for row in paragraph.splitlines() if not row.startswith("|")]
+            assert max(map(len, rows), default=0) <= LONGEST, (name, paragraph[:60])
+
+
+def test_every_link_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/**/README.md")]
+    for page in pages:
+        if ".venv" in page.parts or "golden" in page.parts:
+            continue
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), (page, link)
+
+
+@pytest.mark.parametrize(
+    "option", sorted(set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", EVERYWHERE)))
+)
 def test_every_option_exists(option: str) -> None:
     if option in ("--reward", "--context-length"):
         return  # OpenRLHF's --reward.remote_url, and a word for SGLang's launcher

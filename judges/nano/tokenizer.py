@@ -16,7 +16,8 @@ from judges.nano import WEIGHTS
 from judges.nano.data import QUESTIONS, REPLIES
 from judges.styles.hooks import SCORES, STAND_IN
 from judges.styles.registry import family_style
-from rrm.engines.card import CARD_FILE, Domain, ModelCard
+from rrm.engines.card import CARD_FILE, ModelCard
+from rrm.prompt import Domain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -8,10 +8,10 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from judges.styles.template import PAIR_SLOTS, PromptTemplate, hash_prompt
 from rrm.errors import StyleMismatch
 from rrm.parse import ParsedVerdict, Unread, after_thought, last_choice
-from rrm.style import Ask, ProbeReadout, Rendered
+from rrm.prompt import PAIR_SLOTS, PromptTemplate, Templated, hash_prompt
+from rrm.style import Ask, ProbeReadout
 
 CLOSE_THOUGHT = "</think>"
 FLOOR = -50.0
@@ -42,7 +42,7 @@ def close_sections(names: Iterable[str]) -> Callable[[str], str]:
 
 
 @dataclass(frozen=True)
-class LabelStyle:
+class LabelStyle(Templated):
     """A pairwise style: two responses, one label. Several labels may speak for one side, as on a
     scale; the margin is then the log-odds of the sides."""
 
@@ -96,11 +96,6 @@ class LabelStyle:
         stands in the user turn.
         """
         return replace(self, template=self.template.rewritten(text, PAIR_SLOTS, self.name))
-
-    def render(
-        self, prompt: str, responses: Sequence[str], control: Iterable[str] = ()
-    ) -> Rendered:
-        return self.template.render(self.opening, prompt, responses, control)
 
     def suffix(self, chain: str, ended: bool) -> str:
         return ("" if ended else self.forced_suffix(chain)) + self.verdict_opening

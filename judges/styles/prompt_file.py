@@ -12,9 +12,8 @@ from judges.styles.label import LabelStyle
 from judges.styles.registry import families, family_style
 from judges.styles.score import ScoreStyle
 from judges.styles.spec import StyleSpec
-from judges.styles.template import PAIR_SLOTS, PromptTemplate
 from judges.styles.toml_file import faults, read_toml
-from rrm.style import Turn
+from rrm.prompt import PAIR_SLOTS, PromptTemplate, Turn
 from rrm.types import Frozen
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from judges.styles.label import CLOSE_THOUGHT, check_think_token
-from judges.styles.template import PromptTemplate, hash_prompt
 from rrm.parse import BOXED, ParsedVerdict, Unread, after_thought, last_scores
-from rrm.style import Ask, LabelLogprobs, ProbeReadout, Rendered
+from rrm.prompt import PromptTemplate, Templated, hash_prompt
+from rrm.style import Ask, LabelLogprobs, ProbeReadout
 
 MOST_RESPONSES = 16
 """in one request"""
@@ -23,7 +23,7 @@ LIKELY = 0.05
 
 
 @dataclass(frozen=True)
-class ScoreStyle:
+class ScoreStyle(Templated):
     """Each response gets a whole number from `low` to `high`."""
 
     name: str
@@ -58,11 +58,6 @@ class ScoreStyle:
     def with_prompt(self, text: str) -> ScoreStyle:
         """The style with another instruction text. Raises ValueError where a slot is missing."""
         return replace(self, template=self.template.rewritten(text, self.slots, self.name))
-
-    def render(
-        self, prompt: str, responses: Sequence[str], control: Iterable[str] = ()
-    ) -> Rendered:
-        return self.template.render(self.opening, prompt, responses, control)
 
     def suffix(self, chain: str, ended: bool) -> str:
         return self.suffix_of(chain, ended)

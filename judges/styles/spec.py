@@ -16,11 +16,9 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from judges.styles.hooks import SUFFIXES
 from judges.styles.label import LabelStyle, close_sections
-from judges.styles.sanitize import Sanitizer
 from judges.styles.score import MOST_RESPONSES, ScoreStyle, after_close
-from judges.styles.template import PAIR_SLOTS, PromptTemplate
 from judges.styles.toml_file import faults, read_toml
-from rrm.style import Turn
+from rrm.prompt import PAIR_SLOTS, PromptTemplate, Sanitizer, Turn
 from rrm.types import Frozen
 
 

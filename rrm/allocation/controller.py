@@ -55,17 +55,17 @@ class Controller:
         return max(0, above - 1)
 
 
-def share_of_total(left: float, pairs: int) -> float:
+def amount_of_total(left: float, pairs: int) -> float:
     """What the next of `pairs` may cost when `left` is uncommitted."""
     return left / max(1, pairs)
 
 
-def share_of_stream(left: float, per_pair: float) -> float:
+def amount_of_stream(left: float, per_pair: float) -> float:
     """The same in a stream without end, of which each pair brings `per_pair` along."""
     return (left + per_pair * (HORIZON - 1)) / HORIZON
 
 
-def share_of_time(
+def amount_of_time(
     spent: float, gone: float, left: float, committed: float, pairs: int, ended: int
 ) -> float | None:
     """The same for a budget of seconds; None while nothing is known of its speed.

@@ -179,14 +179,15 @@ class TraceArrays:
         every = {name: getattr(self, name)[rows] for name in _ARRAYS}
         return replace(self, **every)
 
-    def plus(self, more: TraceArrays) -> TraceArrays:
-        """Both together."""
-        import numpy as np
 
-        every: dict[str, Any] = {
-            name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in _ARRAYS
-        }
-        return replace(self, **every)
+def concatenated(first: TraceArrays, second: TraceArrays) -> TraceArrays:
+    """Both together, over one ladder."""
+    import numpy as np
+
+    every: dict[str, Any] = {
+        name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _ARRAYS
+    }
+    return replace(first, **every)
 
 
 _ARRAYS = tuple(field.name for field in fields(TraceArrays) if field.name != "ladder")

@@ -112,7 +112,7 @@ class Vote:
 
     async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
         paid = True
-        while paid and run.votes < self.most and not run.ballot.decided:
+        while paid and run.votes.count < self.most and not run.votes.decided(run.path[-1]):
             paid = await run.vote(account)
         run.read_votes()
         return paid

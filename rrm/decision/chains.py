@@ -12,7 +12,8 @@ from typing import Literal, TypeVar
 from rrm.engines.base import Engine, ExtendRequest, ProbeRequest, Sampling, TokenSequence
 from rrm.errors import EngineError
 from rrm.parse import ParsedVerdict, Unread
-from rrm.style import Ask, LabelLogprobs, ProbeReadout, Rendered, Style
+from rrm.prompt import Rendered
+from rrm.style import Ask, LabelLogprobs, ProbeReadout, Style
 from rrm.types import Pair, Usage, prompt_text
 
 Order = Literal["ab", "ba"]
@@ -25,9 +26,9 @@ LONG_TEXT = 4_000
 T = TypeVar("T")
 
 
-async def prepared(texts: Sequence[str], make: Callable[[], T]) -> T:
-    """`make()`, which reads `texts`: in a thread where others would wait for it."""
-    if sum(map(len, texts)) < LONG_TEXT:
+async def prepared(characters: int, make: Callable[[], T]) -> T:
+    """`make()`, which reads so many: in a thread where others would wait for it."""
+    if characters < LONG_TEXT:
         return make()
     return await asyncio.to_thread(make)
 
@@ -95,7 +96,8 @@ class JudgeChain:
         reply, with this behind the question; the assistant's turn is then not begun for it. Where
         it is not empty it asks for an answer without thought."""
         self.engine, self.style, self.size = engine, style, len(responses)
-        engine.card.refuse_unreadable(prompt, *responses)
+        if engine.card.reads is not None:
+            engine.card.reads.refuse(engine.card.name, (prompt, *responses))
         rendered = style.render(prompt, responses, engine.control)
         if whole is not None:
             *before, last = rendered.messages
@@ -218,15 +220,15 @@ class SwapPair:
         whole: str | None = None,
         vote: int = 0,
     ) -> None:
-        prompt = prompt_text(pair.prompt)
+        prompt, a, b = prompt_text(pair.prompt), pair.response_a, pair.response_b
         self.engine, self.vote, self.without_thought = engine, vote, bool(whole)
-        first, second = (hashlib.sha256(text.encode()).digest() for text in pair.responses)
+        first, second = (hashlib.sha256(text.encode()).digest() for text in (a, b))
         self.lead: Order = "ab" if first < second else "ba"
+        self.digest = hashlib.sha256(repr((prompt, *sorted((a, b)))).encode()).hexdigest()
+        """of the texts; the swapped pair has the same"""
         self.by_order: dict[Order, JudgeChain] = {
-            "ab": JudgeChain(engine, style, prompt, pair.responses, temperature, whole, vote),
-            "ba": JudgeChain(
-                engine, style, prompt, pair.swapped().responses, temperature, whole, vote
-            ),
+            "ab": JudgeChain(engine, style, prompt, (a, b), temperature, whole, vote),
+            "ba": JudgeChain(engine, style, prompt, (b, a), temperature, whole, vote),
         }
 
     @property

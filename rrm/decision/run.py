@@ -10,7 +10,7 @@ from rrm.allocation.account import Account
 from rrm.allocation.meter import Work
 from rrm.decision.chains import ORDERS, ChainText, JudgeChain, Order, PairReadout, SwapPair
 from rrm.decision.state import READABLE_MASS, ChainKey, ChainState, Place, Readout, State
-from rrm.decision.votes import Ballot
+from rrm.decision.votes import Votes
 from rrm.parse import ParsedVerdict
 from rrm.types import At, StopReason, Usage
 
@@ -40,12 +40,11 @@ class JudgeRun:
         self.rungs, self._marginal_value, self._watch = tuple(rungs), marginal_value, watch
         self._no_thought = no_thought
         self.path: list[Readout] = []
-        self._news: list[Readout] = []
+        self._reported = 0
+        """readouts that `news` has given out"""
         self._before = Usage()
         """what earlier chains of this judgement cost"""
-        self._ballot: Ballot | None = None
-        self._masses: list[tuple[float, float]] = []
-        self._voted = False
+        self.votes = Votes()
         self._replies = 0
 
     # -- what is known ----------------------------------------------------------------------------
@@ -53,28 +52,12 @@ class JudgeRun:
     @property
     def state(self) -> State:
         chains = {ChainKey(order): _state(self.chains.by_order[order]) for order in ORDERS}
-        return State(chains, self.votes, self._voted, self._replies)
+        return State(chains, self.votes.count, self.votes.counted, self._replies)
 
     def news(self) -> list[Readout]:
         """The readouts since this was last asked."""
-        found, self._news = self._news, []
-        return found
-
-    @property
-    def votes(self) -> int:
-        """Pairs of chains that count."""
-        return 1 if self._ballot is None else len(self._ballot.votes)
-
-    @property
-    def ballot(self) -> Ballot:
-        """The first pair's verdict, and those of the votes."""
-        if self._ballot is None:
-            reading = self.path[-1].reading
-            if reading is None:
-                raise ValueError("only what was read by probe can be put to the vote")
-            margins, masses = reading.both
-            self._ballot, self._masses = Ballot((margins,)), [masses]
-        return self._ballot
+        news, self._reported = self.path[self._reported :], len(self.path)
+        return news
 
     @property
     def ending(self) -> StopReason:
@@ -83,7 +66,7 @@ class JudgeRun:
             return StopReason.NO_THOUGHT if self.chains.without_thought else StopReason.PARSED
         if self._no_thought:
             return StopReason.NO_THOUGHT
-        if self._voted:
+        if self.votes.counted:
             return StopReason.VOTED
         return StopReason.ENDED if self.chains.closed else StopReason.TOKEN_LIMIT
 
@@ -101,7 +84,7 @@ class JudgeRun:
         A judgement's first prompt goes before all else.
         """
         begun = self.path or any(one.opened for one in self.chains.by_order.values())
-        priority = self._priority if begun else math.inf
+        priority = _priority(self) if begun else math.inf
         judge_chains = [chains.by_order[order] for order in orders]
         judge_chains = [one for one in judge_chains if not one.opened]
         prompts = [Work("prompt", len(one.sequence.prompt_ids), 0) for one in judge_chains]
@@ -134,7 +117,7 @@ class JudgeRun:
             if not work:
                 continue
             reserved = [*work, *_probe_work(judge_chains, depth)]
-            if not await account.reserve(reserved, self._priority):
+            if not await account.reserve(reserved, _priority(self)):
                 return False
             with _paying(account, growing):
                 await chains.grow(depth, self._watch, orders)
@@ -143,7 +126,7 @@ class JudgeRun:
     async def read_where_it_stands(self, account: Account) -> None:
         """A readout of what was reached when the account refused more, if that is new."""
         lead = self.chains.by_order[self.chains.lead]
-        if not lead.opened or (self.path and self._tokens <= self.path[-1].tokens):
+        if not lead.opened or (self.path and _tokens(self) <= self.path[-1].tokens):
             return
         grown = len(lead.sequence.ids)
         place: Place = self.path[-1].place if self.path else 0
@@ -156,34 +139,29 @@ class JudgeRun:
 
     async def vote(self, account: Account) -> bool:
         """One more pair of whole chains; False if the account refused a part of it."""
-        number = self.votes
-        chains = await self._start(number)
+        self.votes.begin(self.path[-1])
+        chains = await self._start(self.votes.count)
         paid = await self.open(chains, account)
         paid = paid and await self.grow(chains, self.rungs, account)
         if paid:
             reading = await self._probe(chains, account)
-            margins, masses = reading.both
-            self._ballot = self.ballot.plus(margins)
-            self._masses.append(masses)
+            self.votes.add(reading)
         self._before = self._before.plus(chains.usage())  # half a vote is none, but it has cost
         return paid
 
     def read_votes(self) -> None:
         """One readout of all the votes."""
-        ballot, first = self.ballot, self.path[-1].reading
-        scores = None if first is None else first.scores
-        self._voted = True
-        self._add("votes", PairReadout(ballot.margins, min(self._masses, key=min), scores))
+        self._add("votes", self.votes.read(self.path[-1]))
 
     async def finish(self, tokens: int, account: Account) -> bool:
         """Let both chains write their verdicts out."""
         judge_chains = list(self.chains.by_order.values())
         work = [_growth_work(one, tokens) for one in judge_chains]
-        if not await account.reserve(work, self._priority):
+        if not await account.reserve(work, _priority(self)):
             return False
         with _paying(account, judge_chains):
             replies = await self.chains.finish(tokens)
-        self._write(replies, "both")
+        self._add("both", None, "both", replies)
         return True
 
     async def reply(self, tokens: int, account: Account, thinking: bool) -> bool:
@@ -195,26 +173,17 @@ class JudgeRun:
         if not await self.open(self.chains, account):
             return False
         work = [_growth_work(one, tokens) for one in judge_chains]
-        if thinking and not await account.reserve(work, self._priority):
+        if thinking and not await account.reserve(work, _priority(self)):
             return False
         if thinking:
             with _paying(account, judge_chains):
                 replies = await self.chains.reply(tokens)
         else:
             replies = await self.chains.reply(tokens)
-        self._write(replies, 0)
+        self._add(0, None, 0, replies)
         return True
 
     # -- parts ------------------------------------------------------------------------------------
-
-    @property
-    def _tokens(self) -> int:
-        return self.chains.thinking_tokens + self._before.thinking_tokens
-
-    @property
-    def _priority(self) -> float:
-        """Of the next step: the marginal value of a token as the pair stands."""
-        return self._marginal_value(self.path[-1]) if self.path else 0.0
 
     async def _probe(self, chains: SwapPair, account: Account) -> PairReadout:
         judge_chains = [one for one in chains.by_order.values() if one.opened]
@@ -223,24 +192,32 @@ class JudgeRun:
         account.pay(work)
         return reading
 
-    def _add(self, place: Place, reading: PairReadout, at: At | None = None) -> None:
-        if at is None:
-            at = self._capped_at if place == "capped" else _wire(place)
+    def _add(
+        self,
+        place: Place,
+        reading: PairReadout | None,
+        at: At | None = None,
+        replies: tuple[ParsedVerdict, ...] = (),
+    ) -> None:
+        if at is None and place == "capped":
+            at = len(self.rungs) if self.chains.length else 0
+        at = _wire(place) if at is None else at
+        self._replies += reading is None
         prompt = self.path[0].prompt if self.path else None
-        if not self.path and place == 0:
+        if not self.path and place == 0 and reading is not None:
             prompt = reading.margins[ORDERS.index(self.chains.lead)]
         lead = self.chains.lead
-        self.path.append(Readout(place, at, self._tokens, reading, lead=lead, prompt=prompt))
-        self._news.append(self.path[-1])
+        self.path.append(Readout(place, at, _tokens(self), reading, replies, lead, prompt))
 
-    def _write(self, replies: tuple[ParsedVerdict, ...], place: At) -> None:
-        self._replies += 1
-        self.path.append(Readout(place, place, self._tokens, None, replies))
-        self._news.append(self.path[-1])
 
-    @property
-    def _capped_at(self) -> At:
-        return len(self.rungs) if self.chains.length else 0
+def _tokens(run: JudgeRun) -> int:
+    """Thinking tokens of all chains so far."""
+    return run.chains.thinking_tokens + run._before.thinking_tokens
+
+
+def _priority(run: JudgeRun) -> float:
+    """Of the next step: the marginal value of a token as the pair stands."""
+    return run._marginal_value(run.path[-1]) if run.path else 0.0
 
 
 def _wire(place: Place) -> At:

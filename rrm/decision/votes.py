@@ -12,6 +12,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rrm.decision.chains import PairReadout
+from rrm.decision.state import Readout
+
 STRENGTH = 0.7
 """share of chains that prefer the same response, where it is one to be told"""
 ERROR = 0.1
@@ -50,3 +53,46 @@ class Ballot:
                 break
             ballot = ballot.plus(vote)
         return ballot
+
+
+class Votes:
+    """The votes of one judgement: the first pair's verdict, and those of fresh pairs of chains."""
+
+    def __init__(self) -> None:
+        self._ballot: Ballot | None = None
+        self._masses: list[tuple[float, float]] = []
+        self.counted = False
+        """they were put together into a readout"""
+
+    @property
+    def count(self) -> int:
+        """Pairs of chains that count."""
+        return 1 if self._ballot is None else len(self._ballot.votes)
+
+    def decided(self, first: Readout) -> bool:
+        """Whether the test has heard enough. first: the first pair's."""
+        return self.begin(first).decided
+
+    def begin(self, first: Readout) -> Ballot:
+        """The ballot so far; raises ValueError for a verdict that was not read by probe."""
+        if self._ballot is None:
+            if first.reading is None:
+                raise ValueError("only what was read by probe can be put to the vote")
+            margins, masses = first.reading.both
+            self._ballot, self._masses = Ballot((margins,)), [masses]
+        return self._ballot
+
+    def add(self, vote: PairReadout) -> None:
+        """Count one more pair. Raises ValueError before any began."""
+        if self._ballot is None:
+            raise ValueError("no vote was begun")
+        margins, masses = vote.both
+        self._ballot = self._ballot.plus(margins)
+        self._masses.append(masses)
+
+    def read(self, first: Readout) -> PairReadout:
+        """One readout of all."""
+        ballot = self.begin(first)
+        self.counted = True
+        scores = None if first.reading is None else first.reading.scores
+        return PairReadout(ballot.margins, min(self._masses, key=min), scores)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from rrm.engines.card import ModelCard
-from rrm.style import LabelLogprobs, Rendered
+from rrm.prompt import Rendered
+from rrm.style import LabelLogprobs
 
 
 @dataclass(frozen=True)

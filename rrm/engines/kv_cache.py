@@ -22,6 +22,10 @@ class LocalSequence(TokenSequence):
     """next-token logits after the last token, float32, (vocabulary,)"""
     generator: torch.Generator | None = None
 
+    def __post_init__(self) -> None:
+        if self.sampling.temperature > 0:
+            self.generator = torch.Generator().manual_seed(self.sampling.seed)
+
     @property
     def cached(self) -> int:
         return 0 if self.kv is None else self.kv.shape[2]

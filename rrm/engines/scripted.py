@@ -16,7 +16,8 @@ from rrm.engines.base import (
 )
 from rrm.engines.card import ModelCard
 from rrm.errors import EngineError, PromptTooLong
-from rrm.style import LabelLogprobs, Rendered
+from rrm.prompt import Rendered
+from rrm.style import LabelLogprobs
 
 ProbeScript = Callable[[TokenSequence, str, tuple[str, ...]], Mapping[str, float]]
 

@@ -9,44 +9,24 @@ its cache.
 
 from __future__ import annotations
 
-import asyncio
-import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import httpx2
 
 from rrm.engines.base import (
     EngineOptions,
     ExtendRequest,
     ProbeRequest,
     ProbeResult,
-    Sampling,
     TokenSequence,
 )
 from rrm.engines.batching import ProbeBatcher
-from rrm.engines.card import ModelCard
-from rrm.engines.http import LoopThread
 from rrm.engines.labels import LabelPlan, TokenPath
+from rrm.engines.sglang_client import Answer, SGLangClient
 from rrm.engines.sglang_server import PrivateServer, RunningServer, Server
-from rrm.engines.tokenizer import ChatTokenizer
+from rrm.engines.tokenizer import TokenEngine
 from rrm.errors import EngineError
-from rrm.style import Rendered
-
-TRIES = 4
-"""calls of one request, where the server was lost or busy in between"""
-BUSY = frozenset({429, 502, 503, 504})
-KEEP = 2.0
-"""seconds an idle connection is kept: well under the five after which SGLang hangs up"""
-STUCK = 120.0
-"""seconds without any answer, while some are awaited, after which the server is asked itself"""
-ALIVE = 20.0
-"""seconds in which it must then say that it works"""
-Answer = Mapping[str, Any]
 
 
 @dataclass
@@ -108,49 +88,36 @@ class _Row:
         return found
 
 
-class SGLangEngine:
+class SGLangEngine(TokenEngine):
     """`sglang:DIR`: a private server, or with `options.base_url` one that runs already.
 
     DIR holds the tokenizer either way. Raises FileNotFoundError if it is no model directory,
     EngineError if the server does not come up or has another model's tokenizer.
     """
 
-    can_probe = True
-
     def __init__(self, directory: Path, options: EngineOptions) -> None:
-        self.tokenizer = ChatTokenizer(directory)
-        self.control = self.tokenizer.control
-        self.card = ModelCard.of(directory)
-        self.url = f"sglang:{directory}"
+        super().__init__("sglang", directory)
         self.count = TokenCount()
         self.server: Server
         if options.base_url is None:
             self.server = PrivateServer(directory, options)
         else:
             self.server = RunningServer(options.base_url.rstrip("/"), options.api_key)
-        self._loop = LoopThread("sglang")
+        self._client = SGLangClient(self.server)
         self._batcher: ProbeBatcher[_Row, Answer] = ProbeBatcher(self._probe)
-        self._awaited = 0
-        """requests under way"""
-        self._heard = time.monotonic()
-        """when the server last answered, or was first asked after a rest"""
-        self._client = self._loop.wait(self._open())
         try:
-            self._loop.wait(self._meet())
+            self._client.loop.wait(self._meet())
         except BaseException:
             self.close()
             raise
 
     # -- the protocol -----------------------------------------------------------------------------
 
-    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> TokenSequence:
-        return TokenSequence(prompt_ids=self.tokenizer.prompt(rendered), sampling=sampling)
-
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
         plans = [self.tokenizer.plan(q.suffix, q.labels) for q in requests]
         rows = [_rows(q.sequence, plan) for q, plan in zip(requests, plans, strict=True)]
         every = [row for some in rows for row in some]
-        answers = iter(await self._loop.run(self._batcher.read(every)))
+        answers = iter(await self._client.loop.run(self._batcher.read(every)))
         probed = []
         for request, plan, some in zip(requests, plans, rows, strict=True):
             after: dict[TokenPath, Callable[[int], float]] = {}
@@ -175,22 +142,16 @@ class SGLangEngine:
             ],
             "sampling_params": [self._sampling(*one) for one in growing],
         }
-        answers = await self._loop.run(self._continue(body, len(growing)))
+        answers = await self._client.loop.run(self._continue(body, len(growing)))
         for (request, _), answer in zip(growing, answers, strict=True):
             self._note(request.sequence, answer)
             self._grow(request, answer)
 
     async def check(self) -> None:
-        self.server.check()
-        silent = self._awaited and time.monotonic() - self._heard > STUCK
-        if silent and not await self._loop.run(self._lives()):
-            raise EngineError(f"the SGLang server hangs: no answer for over {STUCK:g} s")
+        await self._client.check()
 
     def close(self) -> None:
-        self.server.stop()
-        with suppress(Exception):
-            self._loop.wait(self._client.aclose(), timeout=5)
-        self._loop.close()
+        self._client.close()
 
     # -- probing ----------------------------------------------------------------------------------
 
@@ -202,7 +163,7 @@ class SGLangEngine:
             "token_ids_logprob": [row.tokens for row in rows],
             "logprob_start_len": [row.start for row in rows],
         }
-        answers = await self._generate(body, len(rows))
+        answers = await self._client.generate(body, len(rows))
         for row, answer in zip(rows, answers, strict=True):
             computed = len(row.ids) - answer["meta_info"]["cached_tokens"]
             own = min(computed, row.appended + 1)  # the sequence's last token is never cached
@@ -214,7 +175,7 @@ class SGLangEngine:
 
     async def _continue(self, body: dict[str, Any], n: int) -> list[Answer]:
         async with self._batcher.growing():
-            return await self._generate(body, n)
+            return await self._client.generate(body, n)
 
     def _room(self, request: ExtendRequest) -> int:
         """Tokens this sequence may grow by."""
@@ -274,74 +235,15 @@ class SGLangEngine:
             end for end in range(old, len(ids) + 1) if stop in self.tokenizer.decode(ids[tail:end])
         )
 
-    # -- the wire ---------------------------------------------------------------------------------
-
-    async def _open(self) -> httpx2.AsyncClient:
-        # Callers have deadlines of their own; proxies have no business here.
-        limits = httpx2.Limits(max_connections=None, keepalive_expiry=KEEP)
-        return httpx2.AsyncClient(timeout=None, trust_env=False, limits=limits)
-
     async def _meet(self) -> None:
         """Wait for the server, and make sure it reads ids as we write them."""
         text = "Compare 1 and 2: <think>\n</think> \\boxed{"
-        answer = await self._post("/tokenize", {"prompt": text, "add_special_tokens": False})
+        answer = await self._client.post("/tokenize", {"prompt": text, "add_special_tokens": False})
         if answer["tokens"] != self.tokenizer.encode(text):
             raise EngineError(
                 f"the server at {self.server.url} has another tokenizer than {self.url}; "
                 "pass the directory of the model that it serves"
             )
-
-    async def _generate(self, body: dict[str, Any], n: int) -> list[Answer]:
-        """Answers to a batch of n. A caller that leaves takes its requests along."""
-        rids = [uuid.uuid4().hex for _ in range(n)]
-        try:
-            answers: list[Answer] = await self._post("/generate", {**body, "rid": rids})
-        except asyncio.CancelledError:
-            leaving = asyncio.gather(
-                *(self._send("/abort_request", {"rid": rid}) for rid in rids),
-                return_exceptions=True,
-            )
-            with suppress(asyncio.CancelledError):
-                await asyncio.shield(leaving)
-            raise
-        return answers
-
-    async def _post(self, path: str, body: dict[str, Any]) -> Any:
-        why = ""
-        for attempt in range(TRIES):
-            await self.server.ready()
-            try:
-                response = await self._send(path, body)
-            except httpx2.TransportError as failure:
-                why = f"{type(failure).__name__}: {failure}"
-            else:
-                if response.status_code == 200:
-                    return response.json()
-                why = f"{response.status_code} {response.text[:300]}"
-                if response.status_code not in BUSY:
-                    break
-            await asyncio.sleep(0.2 * 2**attempt)
-        raise EngineError(f"SGLang at {self.server.url}{path}: {why}")
-
-    async def _lives(self) -> bool:
-        """One long sequence may be all that is under way: ask the server whether it still works."""
-        with suppress(httpx2.HTTPError):
-            answer = await self._client.get(f"{self.server.url}/health", timeout=ALIVE)
-            if answer.status_code == 200:
-                self._heard = time.monotonic()
-                return True
-        return False
-
-    async def _send(self, path: str, body: dict[str, Any]) -> httpx2.Response:
-        headers = {"Authorization": f"Bearer {self.server.key}"} if self.server.key else {}
-        if not self._awaited:
-            self._heard = time.monotonic()
-        self._awaited += 1
-        try:
-            return await self._client.post(f"{self.server.url}{path}", json=body, headers=headers)
-        finally:
-            self._awaited -= 1
-            self._heard = time.monotonic()
 
     def _note(self, sequence: TokenSequence, answer: Answer) -> None:
         cached: int = answer["meta_info"]["cached_tokens"]

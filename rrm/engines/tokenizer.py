@@ -8,9 +8,11 @@ from pathlib import Path
 from jinja2 import TemplateError
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
+from rrm.engines.base import Sampling, TokenSequence
+from rrm.engines.card import ModelCard
 from rrm.engines.labels import plan_labels
 from rrm.errors import PromptTooLong, StyleMismatch
-from rrm.style import Rendered
+from rrm.prompt import Rendered
 
 PLANS = 1024
 """requests about labels whose ids are kept: a style asks the same few again and again"""
@@ -86,6 +88,26 @@ class ChatTokenizer:
         text = text[: text.rindex(stop) + len(stop)]
         kept = ids[:-1]
         return kept + self.encode(text.removeprefix(self.decode(kept))), text
+
+
+class TokenEngine:
+    """What engines share that are fed token ids: the tokenizer and the card of a model directory.
+
+    Raises FileNotFoundError if `directory` is none.
+    """
+
+    can_probe = True
+    sequence_type: type[TokenSequence] = TokenSequence
+
+    def __init__(self, name: str, directory: Path) -> None:
+        """name: of the engine."""
+        self.tokenizer = ChatTokenizer(directory)
+        self.control = self.tokenizer.control
+        self.card = ModelCard.of(directory)
+        self.url = f"{name}:{directory}"
+
+    def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> TokenSequence:
+        return self.sequence_type(prompt_ids=self.tokenizer.prompt(rendered), sampling=sampling)
 
 
 def _ends(directory: Path) -> set[int]:

@@ -77,7 +77,7 @@ def test_labels_of_a_real_tokenizer_are_probed_exactly(smollm2: Engine, style: o
         ids = encode(suffix + label)
         whole = chain.prompt_ids + chain.ids + ids
         with torch.inference_mode():
-            logits = smollm2.model(input_ids=torch.tensor([whole])).logits[0].float()
+            logits = smollm2.local.model(input_ids=torch.tensor([whole])).logits[0].float()
         fresh = torch.log_softmax(logits, dim=-1)
         start = len(whole) - len(plan.paths[label])
         total = sum(float(fresh[at - 1, whole[at]]) for at in range(start, len(whole)))

@@ -34,7 +34,8 @@ def test_examples_are_what_they_say(seed: int, n: int) -> None:
     for value, response in zip(example.values, example.responses, strict=True):
         assert re.findall(r"\d+", response)[-1] == str(value)
     card = tokenizer.card()
-    card.refuse_unreadable(example.question, *example.responses)
+    assert card.reads is not None
+    card.reads.refuse(card.name, (example.question, *example.responses))
 
 
 def test_scores_fall_with_the_error() -> None:
@@ -74,12 +75,13 @@ def test_the_card_names_these_weights() -> None:
     ["Why is the sky blue?", "1000", "3.5", "1,000", "５", "</think>", "[[A]]", "what is\u200b 3"],
 )
 def test_what_nano_cannot_read_is_refused_by_name(nano: Engine, text: str) -> None:
+    assert nano.card.reads is not None
     with pytest.raises(UnreadableText, match=r"'nano' cannot read .*closecall serve --model"):
-        nano.card.refuse_unreadable("What is 2 + 2?", text)
+        nano.card.reads.refuse("nano", ("What is 2 + 2?", text))
 
 
 def test_a_model_without_a_card_reads_anything(tmp_path: Path) -> None:
-    ModelCard.of(tmp_path).refuse_unreadable("Why is the sky blue? 123456 </think>")
+    assert ModelCard.of(tmp_path).reads is None
 
 
 def test_nano_estimates_far_pairs_and_works_close_ones_out(nano: Engine) -> None:

@@ -28,7 +28,7 @@ from rrm.engines.base import Engine, Sampling, TokenSequence
 from rrm.engines.card import ModelCard
 from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import EngineError, UnreadableText
-from rrm.style import Rendered
+from rrm.prompt import Rendered
 from rrm.types import Certificate, Checkpoint, Pair, StopReason, Unscored, Verdict
 from tests.helpers.judging import (
     LONG,
@@ -287,8 +287,12 @@ def test_a_long_question_is_prepared_beside_the_event_loop() -> None:
 def test_pairs_are_drawn_for_audit_by_their_texts() -> None:
     judge = audited(prefers_good(0.1), share=0.3)
     pairs = [Pair(prompt=str(i), response_a="good", response_b="bad") for i in range(400)]
-    drawn = [judge.audits(pair, JudgeOptions()) for pair in pairs]
-    assert drawn == [judge.audits(pair.swapped(), JudgeOptions()) for pair in pairs]
+
+    def audit(pair: Pair) -> bool:
+        return any(note.startswith("audited") for note in verdict(judge, pair).judge.notes)
+
+    drawn = [audit(pair) for pair in pairs]
+    assert drawn == [audit(pair.swapped()) for pair in pairs]
     assert 0.2 * 400 < sum(drawn) < 0.4 * 400
 
 

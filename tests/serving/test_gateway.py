@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from judges.options import JudgeOptions
 from rrm.errors import EngineError
-from rrm.types import Provenance, Unscored, Usage
+from rrm.types import Candidates, Pair, Provenance, Unscored, Usage
 from serving import gateway as module
 from serving.errors import ProblemError
 from serving.gateway import Gateway, JudgeAnswer, ReplicaLost, ScoreAnswer, StreamItem
-from serving.schemas import JudgeList, JudgeRequest, Refusal, ScoreRequest, ThoughtEvent
+from serving.schemas import JudgeList, JudgeRequest, Refusal, ThoughtEvent
 from serving.settings import load_settings
 
 JUDGE = Provenance(model="m", style="s", prompt_hash="", effort="none", stopper="")
@@ -37,16 +38,23 @@ class StandIn:
             raise step
         return await step() if callable(step) else step
 
-    async def judge(self, request: JudgeRequest, deadline: float) -> JudgeAnswer:
+    async def judge(
+        self, pair: Pair, style: str | None, options: JudgeOptions, deadline: float
+    ) -> JudgeAnswer:
+        assert (pair, style, options) == (ASK.pair, None, JudgeOptions())
         self.deadlines.append(deadline)
         answer: JudgeAnswer = await self._next()
         return answer
 
-    async def score(self, request: ScoreRequest, deadline: float) -> ScoreAnswer:
+    async def score(
+        self, candidates: Candidates, style: str | None, options: JudgeOptions, deadline: float
+    ) -> ScoreAnswer:
         answer: ScoreAnswer = await self._next()
         return answer
 
-    async def stream(self, request: JudgeRequest, deadline: float) -> AsyncGenerator[StreamItem]:
+    async def stream(
+        self, pair: Pair, style: str | None, options: JudgeOptions, deadline: float
+    ) -> AsyncGenerator[StreamItem]:
         try:
             while self.steps:
                 yield await self._next()

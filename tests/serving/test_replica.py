@@ -2,19 +2,20 @@
 
 import asyncio
 import json
-import math
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
 
 from judges.nano import CALIBRATION, data
 from judges.nano.pairs import pair_of
+from judges.options import JudgeOptions
 from rrm.calibration.artifact import Artifact
 from rrm.calibration.monitor import Expected
-from rrm.types import StopReason, Verdict
+from rrm.types import Effort, StopReason, Verdict
+from serving.gateway import JudgeAnswer
 from serving.replica import Judge
-from serving.schemas import JudgeRequest
 from serving.settings import load_settings
 from tests.helpers.judging import examples
 
@@ -24,17 +25,20 @@ def replica() -> Judge:
     return Judge(load_settings(tokens_per_pair=12.0))
 
 
-def as_facts(example: data.Example, **more: object) -> JudgeRequest:
-    return JudgeRequest.model_validate({**pair_of(example).model_dump(), **more})
+def asked(
+    replica: Judge, example: data.Example, effort: Effort = "adaptive"
+) -> Awaitable[JudgeAnswer]:
+    return replica.judge(pair_of(example), None, JudgeOptions(effort), time.time() + 60)
 
 
 def test_pairs_share_what_each_brings_along(replica: Judge) -> None:
     async def all_of_them() -> list[Verdict]:
-        found = await asyncio.gather(
-            *(replica.judge(as_facts(one), time.time() + 60) for one in examples(40, seed=6))
-        )
+        found = await asyncio.gather(*(asked(replica, one) for one in examples(40, seed=6)))
         assert all(isinstance(one, Verdict) for one in found)
         return found  # type: ignore[return-value]
+
+    async def one_whole() -> JudgeAnswer:
+        return await asked(replica, examples(1, seed=7)[0], "full")
 
     try:
         found = asyncio.run(all_of_them())
@@ -43,8 +47,7 @@ def test_pairs_share_what_each_brings_along(replica: Judge) -> None:
         assert replica.budget is not None
         assert replica.budget.spent == spent
         # Who sets a limit, or wants whole chains, pays for himself.
-        alone = replica.judge(as_facts(examples(1, seed=7)[0], effort="full"), math.inf)
-        whole = asyncio.run(alone)
+        whole = asyncio.run(one_whole())
         assert isinstance(whole, Verdict)
         assert whole.usage.thinking_tokens > 50
         assert replica.budget.spent == spent
@@ -64,9 +67,7 @@ def test_drift_revokes_the_certificate_of_a_running_replica(tmp_path: Path) -> N
     replica = Judge(load_settings(calibration=file, audit_share=1.0, style="rrm"))
 
     async def ask(n: int, seed: int) -> list[Verdict]:
-        requests = [as_facts(one) for one in examples(n, seed=seed)]
-        calls = (replica.judge(request, time.time() + 60) for request in requests)
-        found = await asyncio.gather(*calls)
+        found = await asyncio.gather(*(asked(replica, one) for one in examples(n, seed=seed)))
         assert all(isinstance(one, Verdict) for one in found)
         return found  # type: ignore[return-value]
 

@@ -1,7 +1,7 @@
 """Chains of a pair: what they are drawn from."""
 
 from rrm.decision.chains import seed_of
-from rrm.style import Rendered, Turn
+from rrm.prompt import Rendered, Turn
 
 
 def test_a_question_is_drawn_from_the_same_seed_for_ever() -> None:

@@ -12,7 +12,7 @@ from rrm.engines.card import ModelCard
 from rrm.engines.labels import plan_labels
 from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import EngineError, PromptTooLong
-from rrm.style import Rendered, Turn
+from rrm.prompt import Rendered, Turn
 
 ASK = Rendered((Turn(role="user", content="Which?"),), "<think>")
 

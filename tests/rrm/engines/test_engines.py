@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM
 from judges.nano import WEIGHTS
 from judges.styles.label import LabelStyle
 from rrm.engines.base import Engine, ExtendRequest, ProbeRequest, TokenSequence
-from rrm.engines.openai import TextSequence
+from rrm.engines.openai_chat import TextSequence
 from rrm.engines.tokenizer import ChatTokenizer
 from rrm.errors import PromptTooLong
-from rrm.style import Rendered, Style, Turn
+from rrm.prompt import Rendered, Turn
+from rrm.style import Style
 from tests.helpers.engines import chains, grow
 from tests.helpers.styles import GRM, RM_R1, RRM
 

@@ -22,7 +22,7 @@ from rrm.engines.base import Engine, EngineOptions, ExtendRequest, ProbeRequest
 from rrm.engines.openai import Abilities, OpenAIEngine
 from rrm.engines.sglang import SGLangEngine
 from rrm.errors import EngineError, PromptTooLong
-from rrm.style import Rendered, Turn
+from rrm.prompt import Rendered, Turn
 from rrm.types import Candidates, Pair, Score, StopReason, Unscored, Verdict
 from tests.helpers.styles import GRM, RM_R1, RM_R1_INSTRUCT, RRM
 
@@ -184,7 +184,7 @@ def test_a_busy_endpoint_is_asked_again_and_when_it_says(endpoint: Scripted) -> 
 def test_a_fault_is_told_and_is_no_verdict(
     endpoint: Scripted, answer: Answer, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rrm.engines.openai.ATTEMPTS", 2)
+    monkeypatch.setattr("rrm.engines.openai_chat.ATTEMPTS", 2)
     engine = endpoint.engine(logprobs=False, prefill=False)
     endpoint.answer = lambda body: answer
     with pytest.raises(EngineError, match=said):

@@ -29,7 +29,7 @@ ENTRY = replace(ENGINES["scripted"], module=__name__, model="any word", model_re
 
 def longer(sequence, suffix, labels):
     text = "".join(map(chr, sequence.prompt_ids))
-    first, second = text.index("first one"), text.index("second")
+    first, second = text.find("first one"), text.find("second")
     return dict(zip(labels, (-0.1, -2.4) if first < second else (-2.4, -0.1)))
 
 

@@ -15,6 +15,7 @@ from judges.nano import WEIGHTS
 from rrm.engines import open_engine
 from rrm.engines.base import Engine, EngineOptions, ExtendRequest, ProbeRequest, TokenSequence
 from rrm.engines.sglang import SGLangEngine
+from rrm.engines.sglang_client import SGLangClient
 from rrm.engines.sglang_server import RunningServer, launch_arguments
 from rrm.errors import EngineError
 from serving.testing.sglang_cpu import ENV, OPTIONS
@@ -90,20 +91,20 @@ def test_probes_of_many_callers_are_one_request_and_one_cannot_spoil_the_others(
     many = chains(sglang, 5)
     too_long = TokenSequence(prompt_ids=many[0].prompt_ids * 100)
     sizes = []
-    real = SGLangEngine._generate
+    real = SGLangClient.generate
 
-    async def counted(engine: SGLangEngine, body: dict[str, Any], n: int) -> Any:
+    async def counted(client: SGLangClient, body: dict[str, Any], n: int) -> Any:
         sizes.append(n)
-        return await real(engine, body, n)
+        return await real(client, body, n)
 
     async def ask(chain: TokenSequence) -> float:
         [answer] = await sglang.probe([ProbeRequest(chain, "", ("1", "2"))])
         return answer.seen.mass
 
-    async def together(options: list[TokenSequence]) -> list[Any]:
-        return await asyncio.gather(*map(ask, options), return_exceptions=True)
+    async def together(many: list[TokenSequence]) -> list[Any]:
+        return await asyncio.gather(*map(ask, many), return_exceptions=True)
 
-    monkeypatch.setattr(SGLangEngine, "_generate", counted)
+    monkeypatch.setattr(SGLangClient, "generate", counted)
     monkeypatch.setattr("rrm.engines.batching.GATHER", 0.3)
     good = asyncio.run(together(many))
     assert all(isinstance(mass, float) for mass in good)
@@ -118,13 +119,13 @@ def test_a_stop_that_is_a_token_of_its_own_is_sent_as_one(
 ) -> None:
     assert isinstance(sglang, SGLangEngine)
     sent: list[dict[str, Any]] = []
-    real = SGLangEngine._generate
+    real = SGLangClient.generate
 
-    async def seen(engine: SGLangEngine, body: dict[str, Any], n: int) -> Any:
+    async def seen(client: SGLangClient, body: dict[str, Any], n: int) -> Any:
         sent.extend(body["sampling_params"])
-        return await real(engine, body, n)
+        return await real(client, body, n)
 
-    monkeypatch.setattr(SGLangEngine, "_generate", seen)
+    monkeypatch.setattr(SGLangClient, "generate", seen)
     by_token, by_text = chains(sglang, 1) + chains(sglang, 1)
     grow(sglang, [by_token], 200, "</think>")
     monkeypatch.setattr(sglang.tokenizer, "control", frozenset())
@@ -136,11 +137,11 @@ def test_a_stop_that_is_a_token_of_its_own_is_sent_as_one(
 
 def test_a_long_chain_is_no_hanging_server(sglang: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(sglang, SGLangEngine)
-    monkeypatch.setattr(sglang, "_awaited", 1)
-    monkeypatch.setattr(sglang, "_heard", -1e9)
+    monkeypatch.setattr(sglang._client, "_awaited", 1)
+    monkeypatch.setattr(sglang._client, "_heard", -1e9)
     asyncio.run(sglang.check())  # no answer for long, but the server says that it works
-    monkeypatch.setattr(sglang, "_heard", -1e9)
-    monkeypatch.setattr(sglang, "server", RunningServer("http://127.0.0.1:9", None))
+    monkeypatch.setattr(sglang._client, "_heard", -1e9)
+    monkeypatch.setattr(sglang._client, "server", RunningServer("http://127.0.0.1:9", None))
     with pytest.raises(EngineError, match="hangs"):
         asyncio.run(sglang.check())
 
@@ -178,14 +179,14 @@ def test_options_become_launcher_words() -> None:
 def test_an_abort_reaches_the_scheduler(sglang: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(sglang, SGLangEngine)
     many = chains(sglang, 4)
-    real = SGLangEngine._generate
+    real = SGLangClient.generate
 
-    async def endless(engine: SGLangEngine, body: dict[str, Any], n: int) -> Any:
+    async def endless(client: SGLangClient, body: dict[str, Any], n: int) -> Any:
         for how in body["sampling_params"]:
             how["ignore_eos"] = True
-        return await real(engine, body, n)
+        return await real(client, body, n)
 
-    monkeypatch.setattr(SGLangEngine, "_generate", endless)
+    monkeypatch.setattr(SGLangClient, "generate", endless)
 
     def counted(name: str) -> float:
         """By the server's own counters."""

@@ -18,7 +18,7 @@ def test_a_failing_pass_fails_its_callers_and_no_others(
         raise RuntimeError("no memory")
 
     with monkeypatch.context() as patched:
-        patched.setattr(nano, "model", broken)
+        patched.setattr(nano.local, "model", broken)
         for _ in range(3):
             with pytest.raises(EngineError, match="no memory"):
                 grow(nano, chains(nano, 2), 5)
@@ -34,7 +34,7 @@ def test_a_hanging_pass_is_noticed(
     nano: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold = threading.Event()
-    model = nano.model
+    model = nano.local.model
 
     def hanging(*args: object, **named: object) -> object:
         hold.wait(60)
@@ -51,6 +51,6 @@ def test_a_hanging_pass_is_noticed(
         await nano.check()
 
     with monkeypatch.context() as patched:
-        patched.setattr(nano, "model", hanging)
-        patched.setattr("rrm.engines.transformers.STUCK", 0.2)
+        patched.setattr(nano.local, "model", hanging)
+        patched.setattr("rrm.engines.local_worker.STUCK", 0.2)
         asyncio.run(asyncio.wait_for(hang(), 50))

@@ -6,10 +6,9 @@ from hypothesis import strategies as st
 
 from judges.styles.label import LabelStyle
 from judges.styles.registry import open_style, style_names
-from judges.styles.sanitize import Sanitizer
 from judges.styles.score import ScoreStyle
-from judges.styles.template import fill
 from rrm.errors import StyleMismatch
+from rrm.prompt import Sanitizer, fill
 from rrm.style import LabelLogprobs
 from tests.helpers.styles import GRM, RM_R1, RM_R1_INSTRUCT, RRM
 
