@@ -2,12 +2,13 @@
 # test   run every test, those on the real SGLang too
 # test-fast  the tests without Ray, SGLang and the network: two minutes
 # check  lint, types, import layers
+# lock   renew the pins of constraints.txt
 # clean  remove the virtual environment and all caches
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast check clean
+.PHONY: demo test test-fast check lock clean
 demo: $(VENV)/.installed
 	@$(BIN)/closecall demo
 
@@ -22,6 +23,9 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lock: $(VENV)/.installed
+	$(BIN)/python .ci/lock.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

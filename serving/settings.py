@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
+)
+from pydantic_settings import (
+    SettingsError as PydanticSettingsError,
 )
 
+from judges.styles.toml_file import FileError, line_of, read_toml
 from rrm.engines.registry import DEFAULT, ENGINES, engine_entry
 from serving.errors import SettingsError
 
@@ -174,8 +179,16 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
 
     Raises SettingsError, one line a fault, with what to do.
     """
-    if config is not None and not config.is_file():
-        raise SettingsError(f"no config file {config}")
+    text = ""
+    in_file: dict[str, Any] = {}
+    if config is not None:
+        if not config.is_file():
+            raise SettingsError(f"no config file {config}")
+        try:
+            text, in_file = read_toml(config)
+        except FileError as failure:
+            raise SettingsError(str(failure)) from None
+    given = {key: value for key, value in given.items() if value is not None}
 
     class FromFile(Settings):
         @classmethod
@@ -187,18 +200,26 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            file = () if config is None else (TomlConfigSettingsSource(settings_cls, config),)
-            return (init_settings, env_settings, *file)
+            file = InitSettingsSource(settings_cls, in_file)
+            return (init_settings, env_settings, file)
+
+    def place(loc: tuple[int | str, ...]) -> str:
+        """Where a setting that is wrong was given: an option, a variable, or a line of the file."""
+        name = str(loc[0]) if loc else ""
+        path = ".".join(map(str, loc)) or "settings"
+        variable = f"CLOSECALL_{name.upper()}"
+        if name in given:
+            return path
+        if variable in os.environ:
+            return f"{path} ({variable})"
+        return f"{config}, line {line_of(text, loc)}: {path}" if name in in_file else path
 
     try:
-        loaded = FromFile(**{key: value for key, value in given.items() if value is not None})
+        loaded = FromFile(**given)
     except ValidationError as failure:
-        lines = [
-            f"{'.'.join(map(str, error['loc'])) or 'settings'}: {error['msg']}"
-            for error in failure.errors()
-        ]
+        lines = [f"{place(error['loc'])}: {error['msg']}" for error in failure.errors()]
         raise SettingsError("\n".join(lines)) from None
-    except ValueError as failure:  # unreadable TOML or JSON in a variable
-        raise SettingsError(str(failure)) from None
+    except PydanticSettingsError as failure:  # JSON in a variable
+        raise SettingsError(f'{failure}; a list is written as JSON: \'["one", "two"]\'') from None
     # A plain Settings, so that it pickles to other processes.
     return Settings.model_construct(loaded.model_fields_set, **dict(loaded))

@@ -10,6 +10,7 @@ import typer
 from judges.options import JudgeOptions
 from rrm.types import Pair, Unscored, Verdict
 from serving.cli.options import (
+    TRIES,
     UNSCORED_EXIT,
     EffortName,
     Load,
@@ -43,7 +44,7 @@ def judge(
     if url is None:
         outcome = judged_here(settings, pair, options)
     else:
-        with Client(url, style=settings.style) as client:
+        with Client(url, style=settings.style, tries=TRIES) as client:
             outcome = client.judge(pair, options)
     if as_json:
         typer.echo(outcome.model_dump_json(indent=2))

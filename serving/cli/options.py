@@ -8,6 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Protocol, get_type_hints
 
+import stamina
 import typer
 
 from judges.options import JudgeOptions
@@ -24,6 +25,8 @@ UNSCORED_EXIT = 3
 SERVICE_EXIT = 4
 """of a command whose service went away"""
 
+TRIES = 3
+"""of a call that somebody waits for"""
 PANEL = "The model, where this process opens it"
 EffortName = Annotated[str, typer.Option("--effort", help="none, adaptive or full.")]
 ThinkingLimit = Annotated[int | None, typer.Option(min=0, help="For both orders together.")]
@@ -99,6 +102,8 @@ def command(work: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(work)
     def wrapped(**given: Any) -> None:
+        # Commands print what they found and why not; retries would be lines between.
+        stamina.instrumentation.set_on_retry_hooks([])
         try:
             check_imports()
             if shared:

@@ -12,7 +12,7 @@ import typer
 from judges.options import JudgeOptions
 from judges.ranking import Ranking
 from judges.ranking import rank as ranked
-from serving.cli.options import UNSCORED_EXIT, EffortName, Load, Url, not_blank, options_of
+from serving.cli.options import TRIES, UNSCORED_EXIT, EffortName, Load, Url, not_blank, options_of
 from serving.client import AsyncClient
 from serving.errors import SettingsError
 from serving.reports.console import console, print_ranking
@@ -47,7 +47,7 @@ async def _ranking(
     settings: Settings, url: str | None, prompt: str, responses: list[str], options: JudgeOptions
 ) -> Ranking:
     if url is not None:
-        async with AsyncClient(url, style=settings.style) as client:
+        async with AsyncClient(url, style=settings.style, tries=TRIES) as client:
             return await ranked(client, prompt, responses, options)
     from serving.model_host import ModelHost
 

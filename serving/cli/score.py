@@ -9,7 +9,7 @@ import typer
 
 from judges.options import JudgeOptions
 from rrm.types import Candidates, Score, Unscored
-from serving.cli.options import UNSCORED_EXIT, EffortName, Load, Url, not_blank, options_of
+from serving.cli.options import TRIES, UNSCORED_EXIT, EffortName, Load, Url, not_blank, options_of
 from serving.client import Client
 from serving.reports.console import console, print_score
 from serving.settings import Settings
@@ -33,7 +33,7 @@ def score(
     if url is None:
         outcome = scored_here(settings, candidates, options)
     else:
-        with Client(url, style=settings.style) as client:
+        with Client(url, style=settings.style, tries=TRIES) as client:
             outcome = client.score(candidates, options)
     if as_json:
         typer.echo(outcome.model_dump_json(indent=2))

@@ -4,14 +4,17 @@ import gzip
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from rrm.types import Verdict
+from rrm.types import Score, Verdict
+from serving.testing.process import ServiceProcess
 from tests.golden.store import HERE
 from tests.helpers.commands import closecall
 
+SUM = ("--prompt", "What is 345 + 278?")
 ASK = ("--prompt", "What is 345 + 278?", "--a", "The answer is 623.", "--b", "It comes to 626.")
 
 
@@ -62,3 +65,46 @@ def test_a_calibration_is_named_by_its_flag_or_the_old_one(flag: str, tmp_path: 
     found = Verdict.model_validate(json.loads(done.stdout))
     assert found.judge.certificate is not None
     assert found.judge.stopper.startswith("8000 pairs")
+
+
+def test_a_running_service_judges_scores_and_ranks(service: ServiceProcess) -> None:
+    at = ("--url", service.url)
+    judged = closecall("judge", *ASK, *at)
+    assert "response a is better" in judged.stdout
+    assert "345+278=623" in judged.stdout
+    scored = closecall("score", *SUM, "--response", "It is 623.", "--response", "It is 20.", *at)
+    assert scored.returncode == 0, scored.stderr
+    ranked = closecall("rank", *SUM, "--response", "It is 20.", "--response", "It is 623.", *at)
+    first = ranked.stdout.splitlines()[1]
+    assert (first.split()[0], first.endswith("It is 623.")) == ("1", True)
+
+
+def test_responses_are_scored_and_ranked_in_this_process() -> None:
+    responses = ("--response", "It is 20.", "--response", "It is 623.")
+    scored = closecall("score", *SUM, *responses, "--json")
+    low, high = Score.model_validate_json(scored.stdout).scores
+    assert low < high
+    ranked = json.loads(closecall("rank", *SUM, *responses, "--json").stdout)
+    assert ranked["strengths"][1] > ranked["strengths"][0]
+    alone = closecall("rank", *SUM, "--response", "It is 20.")
+    assert (alone.returncode, "at least twice" in alone.stderr) == (2, True)
+
+
+def test_a_service_that_is_not_there_is_exit_4() -> None:
+    done = closecall("judge", *ASK, "--url", "http://127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.startswith("closecall: ")
+
+
+@pytest.mark.parametrize("text", ["[/INST]", "[sglang]", "[bold]what", "\\["])
+def test_brackets_of_strangers_are_no_markup(text: str) -> None:
+    done = closecall("judge", "--prompt", f"{text} is?", "--a", "1", "--b", "2")
+    assert done.returncode == 2
+    assert done.stderr.startswith("closecall: the model 'nano' cannot read '")
+    assert "'['" in done.stderr
+    missing = closecall("judge", *ASK, "--model", f"/nowhere/{text}")
+    assert text in "".join(missing.stderr.split())
+
+
+def test_the_version_is_the_packages_own() -> None:
+    assert closecall("--version").stdout == f"closecall {version('closecall')}\n"

@@ -27,6 +27,37 @@ def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("port = 9001\nprot = 1\n", "closecall.toml, line 2: prot: Extra inputs"),
+        ("host = '127.0.0.1'\n\nport = 0\n", "closecall.toml, line 3: port: Input should be"),
+        ("ladder = [8, 4]\n", "closecall.toml, line 1: ladder"),
+        ("engine = 'banana'\n", "closecall.toml, line 1: engine: .*give transformers"),
+        ("port = \n", r"closecall.toml: .*line 1"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_by_line_and_key(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "closecall.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=said):
+        load_settings(file)
+
+
+def test_what_is_wrong_with_a_variable_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLOSECALL_PORT", "http")
+    with pytest.raises(SettingsError, match=r"port \(CLOSECALL_PORT\): Input should be"):
+        load_settings()
+    monkeypatch.delenv("CLOSECALL_PORT")
+    monkeypatch.setenv("CLOSECALL_API_KEYS", "a-long-random-key")
+    with pytest.raises(SettingsError, match=r"api_keys.*a list is written as JSON"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"port": 0}, "port"),
