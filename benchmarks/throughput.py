@@ -101,10 +101,10 @@ class Ways:
         return ["tie"] * len(pairs)  # it generates, and judges nothing
 
     async def full(self, pairs: Sequence[Pair]) -> list[str]:
-        return await at_once(pairs, lambda pair: self._judge(pair, "full"))
+        return await concurrently(pairs, lambda pair: self._judge(pair, "full"))
 
     async def adaptive(self, pairs: Sequence[Pair]) -> list[str]:
-        return await at_once(pairs, lambda pair: self._judge(pair, "adaptive"))
+        return await concurrently(pairs, lambda pair: self._judge(pair, "adaptive"))
 
     async def _judge(self, pair: Pair, effort: str) -> str:
         body = {**pair.model_dump(mode="json"), "effort": effort}
@@ -113,7 +113,7 @@ class Ways:
         return str(answer.json().get("preferred", "tie"))  # unscored is no preference
 
     async def chat(self, pairs: Sequence[Pair]) -> list[str]:
-        return await at_once(pairs, self._ask)
+        return await concurrently(pairs, self._ask)
 
     async def _ask(self, pair: Pair) -> str:
         first, second = await asyncio.gather(self._order(pair), self._order(pair.swapped()))
@@ -126,7 +126,7 @@ class Ways:
             found = await self._order(pair)
             return "tie" if found is None else "ab"[found]
 
-        return await at_once(pairs, ask)
+        return await concurrently(pairs, ask)
 
     async def _order(self, pair: Pair) -> int | None:
         rendered = STYLE.render(str(pair.prompt), pair.responses, self.engine.control)
@@ -167,7 +167,7 @@ class Ways:
         return Lap(len(pairs), seconds, right, prompt, cached, generated)
 
 
-async def at_once(pairs: Sequence[Pair], one: Callable[[Pair], Awaitable[str]]) -> list[str]:
+async def concurrently(pairs: Sequence[Pair], one: Callable[[Pair], Awaitable[str]]) -> list[str]:
     """CALLERS at once, each taking the next pair when it is done with one."""
     found = [""] * len(pairs)
     left = iter(range(len(pairs)))
@@ -218,7 +218,7 @@ async def probe_share(engine: SGLangEngine, n: int, seed: int) -> float:
         return outcome.preferred
 
     engine.count = TokenCount()
-    await at_once([pair_of(data.draw(rng)) for _ in range(n)], preferred)
+    await concurrently([pair_of(data.draw(rng)) for _ in range(n)], preferred)
     return engine.count.probe_share
 
 

@@ -37,8 +37,11 @@ class PairJudge(Protocol):
 
 @dataclass(frozen=True)
 class Ranking:
-    """strengths: log-odds, mean 0 over the responses that could be compared; None: it could not
-    be. failures: why pairs had no verdict."""
+    """What comparing pairs of a group came to.
+
+    strengths: log-odds, mean 0 over the responses that could be compared; None: it could not be.
+    failures: why pairs had no verdict.
+    """
 
     strengths: tuple[float | None, ...]
     thinking_tokens: int

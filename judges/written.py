@@ -35,8 +35,10 @@ def agree(replies: Sequence[ParsedVerdict]) -> bool:
 
 
 def stated(found: tuple[float, float]) -> tuple[Preference, float]:
-    """The side preferred, and how likely it is right: two votes and Laplace's rule,
-    (votes + 1) / (orders + 2). For orders that do not contradict."""
+    """The side preferred, and how likely it is right, for orders that do not contradict.
+
+    Two votes and Laplace's rule: (votes + 1) / (orders + 2).
+    """
     margin = sum(found)
     if margin == 0:
         return "tie", 0.5

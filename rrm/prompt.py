@@ -178,10 +178,10 @@ PAIR_SLOTS = ("{prompt}", "{response_1}", "{response_2}")
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """Turns of a conversation with the slots {prompt} and {response_1}, {response_2}, …, or
-    {responses} for any number of them, each in the form of `response`.
+    """Turns of a conversation with slots.
 
-    constants: trusted text for slots of its own, such as {rubric}.
+    {prompt} and {response_1}, {response_2}, …, or {responses} for any number of them, each in the
+    form of `response`. constants: trusted text for slots of its own, such as {rubric}.
     """
 
     turns: tuple[Turn, ...]
@@ -196,8 +196,11 @@ class PromptTemplate:
         return [slot for slot in slots if slot not in text]
 
     def rewritten(self, text: str, slots: Iterable[str], name: str) -> PromptTemplate:
-        """The same with the instruction text of a file: the user turn, or a system turn and a user
-        turn with the line `=== user ===` between them. Raises ValueError if a slot is missing."""
+        """The same with the instruction text of a file.
+
+        text: the user turn, or a system turn and a user turn with the line `=== user ===` between
+        them. Raises ValueError if a slot is missing.
+        """
         system, mark, user = text.rpartition(USER_MARK + "\n")
         turns = [Turn(role="user", content=user.rstrip("\n"))]
         missing = [slot for slot in slots if slot not in user]

@@ -19,6 +19,8 @@ OPEN_FOLDER = "/static-offline-docs"
 
 
 class Decision(Enum):
+    """Whether a request may pass, and if not, why."""
+
     ALLOW = "allow"
     NO_KEY = "no key"
     WRONG_KEY = "wrong key"
@@ -43,8 +45,10 @@ def decide(path: str, authorization: str | None, keys: Sequence[str]) -> Decisio
 
 
 def _key(authorization: str) -> str:
-    """The key of a Bearer header, or of a Basic one as its password: a trainer that can only be
-    given a URL calls http://closecall:KEY@HOST/get_reward."""
+    """The key of a Bearer header, or of a Basic one as its password.
+
+    A trainer that can only be given a URL calls http://closecall:KEY@HOST/get_reward.
+    """
     scheme, _, given = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return given.strip()

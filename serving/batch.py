@@ -200,6 +200,7 @@ class RemoteJudge:
 
 
 def as_facts(options: JudgeOptions) -> dict[str, Any]:
+    """What outcomes depend on of how a caller wants them."""
     return {
         "effort": options.effort,
         "max_thinking_tokens": options.max_thinking_tokens,

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
 from rrm.calibration import FEWEST, calibrated, shortfall
@@ -37,6 +36,7 @@ from serving.journal import Finished
 from serving.model_host import ModelHost
 from serving.prices import token_prices
 from serving.reports.html import page
+from serving.reports.progress import RowProgress
 from serving.settings import Settings
 from serving.weights import model_directory, weights_digest
 
@@ -144,8 +144,22 @@ def calibrate(
         temperature = host.temperature(style)
         pairs = [row.pair for row in dataset.rows if row.pair is not None]
         tokens = token_prices(options.price, host, style, pairs)
-        with TraceProgress(console, len(dataset.rows)) as progress:
-            run = Run(dataset, traces, Tracing(host, style, options), CONCURRENCY, progress.on_line)
+        with RowProgress(console, "thinking through", len(dataset.rows)) as progress:
+            done = 0
+
+            def advance(line: TraceLine) -> None:
+                nonlocal done
+                done += 1
+                progress.show(done)
+
+            run = Run(
+                dataset,
+                traces,
+                Tracing(host, style, options),
+                CONCURRENCY,
+                advance,
+                lambda: progress.resume(done),
+            )
             asyncio.run(run.go())
     finally:
         host.close()
@@ -294,31 +308,6 @@ def productivity_table(report: ThinkingGain) -> RichTable:
         interval = f"{gain.low:+.3f} to {gain.high:+.3f}"
         table.add_row(name, f"{gain.thinking_tokens:.0f}", f"{gain.value:+.3f}", interval)
     return table
-
-
-class TraceProgress:
-    """Live in a terminal, nothing elsewhere. A context manager."""
-
-    def __init__(self, console: Console, rows: int) -> None:
-        self._bar = Progress(
-            TextColumn("thinking through"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=rows)
-
-    def on_line(self, line: TraceLine) -> None:
-        self._bar.advance(self._task)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
 
 
 def default_out(settings: Settings) -> Path:

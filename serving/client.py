@@ -41,7 +41,8 @@ class _Calls:
         tries: int = 8,
         patience: float = 60.0,
     ) -> None:
-        """
+        """Nothing is called yet.
+
         api_key: default CLOSECALL_API_KEY of the environment. style: default the service's own.
         timeout: seconds for one call. tries, patience: how often, and for how many seconds, a call
         is made again that found the service overloaded, restarting or not there.
@@ -85,10 +86,10 @@ class Client(_Calls):
     def judge(
         self, pair: Pair, options: JudgeOptions = JudgeOptions(), watch: Watch | None = None
     ) -> Verdict | Unscored:
-        """Which response of `pair` is better. With `watch`, thought and checkpoints are told as
-        they come.
+        """Which response of `pair` is better.
 
-        Raises RefusedRequest for what cannot be judged, ServiceError if no outcome came.
+        watch: told thought and checkpoints as they come. Raises RefusedRequest for what cannot be
+        judged, ServiceError if no outcome came.
         """
         body = self._judging(pair, options)
         if watch is None:

@@ -160,7 +160,7 @@ class Service:
 
 
 def keep_proxies_out() -> None:
-    """gRPC would send what the gateway asks its replicas through a proxy that is set."""
+    """GRPC would send what the gateway asks its replicas through a proxy that is set."""
     own: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     known = os.environ.get("no_grpc_proxy") or os.environ.get("no_proxy", "")  # noqa: SIM112
     addresses = dict.fromkeys([own, "127.0.0.1", "localhost", *filter(None, known.split(","))])

@@ -22,6 +22,7 @@ from judges.written import direction
 from rrm.decision.chains import PairReadout, SwapPair
 from rrm.decision.plan import REPLY_TOKENS
 from rrm.decision.state import READABLE_MASS
+from rrm.errors import install_hint
 from rrm.parse import Unread
 from rrm.types import Pair, Preference
 from serving.datasets import Row
@@ -40,7 +41,7 @@ EXTRAS = (
     ("calibrate", ("numpy", "scipy"), "fitting thresholds"),
     ("benchmarks", ("matplotlib", "psutil"), "the benchmarks"),
 )
-"""what `pip install 'closecall[NAME]'` brings, and what for"""
+"""extras: what they bring, and what for"""
 Labelled = tuple[Pair, Preference | None]
 
 
@@ -195,7 +196,7 @@ def installed() -> tuple[dict[str, str], list[str]]:
                 here[package] = _version(package)
         if lacking:
             names = ", ".join(lacking)
-            missing.append(f"{names}, for {purpose}: pip install 'closecall[{extra}]'")
+            missing.append(f"{names}, for {purpose}: {install_hint(extra)}")
     return here, missing
 
 
@@ -303,6 +304,7 @@ def facts(*rows: tuple[str, str]) -> Table:
 
 
 def health_table(health: Health) -> Table:
+    """The figures for people."""
     table = Table(box=None, pad_edge=False)
     table.add_column()
     table.add_column("prompt alone", justify="right")

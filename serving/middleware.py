@@ -37,6 +37,7 @@ class Recorder(Protocol):
 
 
 def problem_response(problem: Problem, retry_after: int | None = None) -> JSONResponse:
+    """As application/problem+json. retry_after: seconds."""
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

@@ -104,8 +104,10 @@ class ModelHost:
         return RiskMonitor(calibration.expected, calibration.certificate.delta, share)
 
     def compute(self) -> Compute:
-        """What the default style's judgements cost in operations. Raises SettingsError for a model
-        that is not here."""
+        """What the default style's judgements cost in operations.
+
+        Raises SettingsError for a model that is not here.
+        """
         if not self.local_weights:
             raise SettingsError("operations are counted from a model's config: it must be here")
         from rrm.engines.tokenizer import ChatTokenizer
@@ -180,8 +182,10 @@ class ModelHost:
             style.check(self.engine.control)
 
     def temperature(self, style: Style) -> float:
-        """At which chains are decoded: as the settings say, else as `style` was calibrated for this
-        model, else as its authors decode."""
+        """At which chains are decoded.
+
+        As the settings say, else as `style` was calibrated for this model, else as its authors do.
+        """
         if self.settings.temperature is not None:
             return self.settings.temperature
         fitted = self._fitted(style)

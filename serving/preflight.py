@@ -102,9 +102,9 @@ def own_style(settings: Settings) -> StyleSpec | Rewording | None:
 
 
 def style_name(settings: Settings, card: ModelCard) -> str:
-    """The style of requests that name none: what was asked for, the prompt file's, the card's
-    first, that of the model's family, or rrm.
+    """The style of requests that name none.
 
+    What was asked for, the prompt file's, the card's first, that of the model's family, or rrm.
     Raises StyleMismatch where the style asked for is not that of the model's family.
     """
     own = own_style(settings)

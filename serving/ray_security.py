@@ -12,6 +12,7 @@ import os
 import secrets
 from typing import Any
 
+from rrm.errors import install_hint
 from serving.errors import SettingsError
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
@@ -36,5 +37,5 @@ def require_token() -> None:
     if not enforced:
         raise SettingsError(
             "this Ray cannot be made to ask for a token, so anybody who reaches this machine could "
-            "run commands through it: pip install -U 'closecall[serve]'"
+            f"run commands through it: install a newer one, {install_hint('serve')}"
         )

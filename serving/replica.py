@@ -110,8 +110,10 @@ class Judge:
         return JudgeList(judges=tuple(infos))
 
     async def check_health(self) -> None:
-        """Ray replaces the replica when this raises, and takes none for ready before it passed:
-        the first time, one pair is judged."""
+        """Ray replaces the replica when this raises, and takes none for ready before it passed.
+
+        The first time, one pair is judged.
+        """
         await self.host.engine.check()
         if not self._judged:
             await self.host.judge_once()

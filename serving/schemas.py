@@ -28,7 +28,7 @@ def _unicode(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_unicode)]
-Question = Annotated[
+PromptField = Annotated[
     Text | Annotated[tuple[Message, ...], Field(min_length=1, max_length=200)],
     AfterValidator(_not_blank),
     Field(description="the text that the responses answer, or a conversation"),
@@ -85,7 +85,7 @@ class JudgeRequest(_Request):
         }
     )
 
-    prompt: Question
+    prompt: PromptField
     response_a: Response
     response_b: Response
     stream: bool = Field(
@@ -118,7 +118,7 @@ class ScoreRequest(_Request):
         }
     )
 
-    prompt: Question
+    prompt: PromptField
     responses: Annotated[tuple[Response, ...], Field(min_length=1, max_length=MOST_RESPONSES)]
 
     @property
@@ -149,6 +149,8 @@ class JudgeInfo(BaseModel):
 
 
 class JudgeList(BaseModel):
+    """The styles this service can be asked in."""
+
     judges: tuple[JudgeInfo, ...]
 
 
@@ -163,12 +165,16 @@ class Problem(BaseModel):
 
 
 class Status(BaseModel):
+    """That the service lives, or is ready."""
+
     status: Literal["live", "ready"]
 
 
 class Refusal(BaseModel):
-    """A replica's answer to what it cannot judge. A value, so that nothing has to be raised
-    across processes."""
+    """A replica's answer to what it cannot judge.
+
+    A value, so that nothing has to be raised across processes.
+    """
 
     status: int
     detail: str

@@ -112,6 +112,7 @@ async def exact_scores(engine: Engine, style: Style, n: int, seed: int) -> float
 
 
 async def run(directory: Path, n: int, seed: int) -> dict[str, object]:
+    """Measure and print every style; returns the figures."""
     engine = open_engine(f"transformers:{directory}")
     found: dict[str, object] = {}
     try:
@@ -129,6 +130,7 @@ async def run(directory: Path, n: int, seed: int) -> dict[str, object]:
 
 
 def main() -> None:
+    """Evaluate as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", nargs="?", type=Path, default=WEIGHTS)
     parser.add_argument("--n", type=int, default=1000)

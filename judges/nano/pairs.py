@@ -45,6 +45,7 @@ def write_pairs(path: Path, n: int, seed: int, closest: int = data.LIMIT) -> Non
 
 
 def main() -> None:
+    """Write pairs as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--n", type=int, default=4000)

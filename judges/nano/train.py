@@ -176,6 +176,7 @@ def train(out: Path, minutes: float, seed: int) -> float:
 
 
 def main() -> None:
+    """Train as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=85.0)

@@ -43,8 +43,11 @@ def close_sections(names: Iterable[str]) -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class LabelStyle(Templated):
-    """A pairwise style: two responses, one label. Several labels may speak for one side, as on a
-    scale; the margin is then the log-odds of the sides."""
+    """A pairwise style: two responses, one label.
+
+    Several labels may speak for one side, as on a scale; the margin is then the log-odds of the
+    sides.
+    """
 
     name: str
     template: PromptTemplate
@@ -121,8 +124,10 @@ class LabelStyle(Templated):
 def check_think_token(
     style: str, thinks: bool | None, special: Iterable[str], instead: str | None = None
 ) -> None:
-    """Raise StyleMismatch if a model with these special tokens owns no `<think>` where it must, or
-    the other way round. instead: the style to try."""
+    """Raise StyleMismatch for a model that owns no `<think>` where it must, or the other way round.
+
+    special: the model's special tokens. instead: the style to try.
+    """
     has = "<think>" in {token.strip() for token in special}
     if thinks is not None and has != thinks:
         raise StyleMismatch(

@@ -49,7 +49,9 @@ def style_names() -> tuple[str, ...]:
 
 
 def styles_of(model: str) -> tuple[str, ...]:
-    """The styles of the family that `model`, a directory or a hub id, belongs to by its name, the
-    one it takes unasked first; none for a family we do not know."""
+    """The styles of the family that `model` belongs to by its name, the one it takes unasked first.
+
+    model: a directory or a hub id. None for a family that we do not know.
+    """
     known = [spec for spec in families().values() if spec.made_for(model)]
     return tuple(spec.name for spec in sorted(known, key=lambda spec: spec.alternative))

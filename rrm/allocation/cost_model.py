@@ -157,9 +157,12 @@ class CostModel(Frozen):
         return self.weights * self.weight_bytes
 
     def decode_seconds(self, machine: Machine, before: int, batch: int = 1) -> float:
-        """Least time of one decode pass: each of `batch` sequences, `before` tokens long, grows by
-        one token. The roofline (Williams et al., CACM 2009): whichever of arithmetic and memory
-        takes longer, and the fixed cost of the layers."""
+        """Least seconds of one decode pass.
+
+        Each of `batch` sequences, `before` tokens long, grows by one token. The roofline (Williams
+        et al., CACM 2009): whichever of arithmetic and memory takes longer, and the fixed cost of
+        the layers.
+        """
         arithmetic = batch * self.decode_flops(1, before) / machine.flops
         memory = (self.pass_bytes + batch * self.kv_bytes(before)) / machine.bandwidth
         return max(arithmetic, memory) + self.layers * machine.layer_seconds

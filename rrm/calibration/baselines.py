@@ -174,8 +174,9 @@ def uniform_votes(traces: Sequence[Trace]) -> OperatingCurve:
 
 
 def consensus_gate(traces: Sequence[Trace], ladder: Sequence[int]) -> OperatingCurve:
-    """Short chains first: where they all prefer the same response it is taken, elsewhere the first
-    of them is thought to its end (E-GRM, with 5 chains). A point for each length and number.
+    """Short chains first; where they disagree, the first of them is thought to its end.
+
+    E-GRM, with 5 chains. A point for each length and number.
     """
     signs = np.array([1.0 if trace.label == "a" else -1.0 for trace in traces])
     step = Route.in_step(traces, ladder)
@@ -232,11 +233,11 @@ def stable_exit(route: Route) -> OperatingCurve:
 
 
 def compute_optimal(fitted: Route, held: Route) -> OperatingCurve:
-    """The best depth for each bin of difficulty, at each of a range of budgets (Snell et al.,
-    "Scaling LLM Test-Time Compute Optimally", 2408.03314, section 3).
+    """The best depth for each bin of difficulty, at each of a range of budgets.
 
-    Difficulty as the judge predicts it: quantiles of the margin without thought, and whether the
-    orders agree there. Depths are chosen on `fitted` and played on `held`.
+    Snell et al., "Scaling LLM Test-Time Compute Optimally", 2408.03314, section 3. Difficulty as
+    the judge predicts it: quantiles of the margin without thought, and whether the orders agree
+    there. Depths are chosen on `fitted` and played on `held`.
     """
     edges = np.quantile(np.abs(fitted.margin[:, 0]), np.linspace(0, 1, DIFFICULTIES + 1)[1:-1])
 

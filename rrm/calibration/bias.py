@@ -55,8 +55,10 @@ def _margins(trace: Trace, tokens: int | None) -> tuple[float, float]:
 
 
 def fit_conflict(arrays: TraceArrays) -> float:
-    """The greatest share (`Stopper.conflict`) below which contradicting whole chains are right no
-    more often than a coin, as far as the labels can tell."""
+    """`Calibration.conflict`: the greatest at which contradicting whole chains are a coin's throw.
+
+    As far as the labels can tell: above it they are right more often than that.
+    """
     import numpy as np
 
     apart = np.abs(arrays.lead[:, -1] - arrays.other_end)

@@ -115,8 +115,11 @@ class Calibration(Frozen):
     )
 
     def at_price(self, price: float) -> Calibration:
-        """The same calibration at the dearest price that is not above `price`; below the first one
-        it thinks whole chains. A certificate covers its own price and every lower one."""
+        """The same calibration at the dearest price that is not above `price`.
+
+        Below the first one it thinks whole chains. A certificate covers its own price and every
+        lower one.
+        """
         fitting = [index for index, policy in enumerate(self.policies) if policy.price <= price]
         chosen = fitting[-1] if fitting else None
         held = chosen is None or (self.chosen is not None and chosen <= self.chosen)

@@ -1,8 +1,8 @@
-"""From traces to a Calibration: how sure a margin is at each depth, what is worth buying at each
-price, and which price is proved to keep the accuracy.
+"""From traces to a Calibration.
 
-Half of the traces fit curves and policies; the other half, which no fit has seen, certifies one.
-Needs numpy and scipy (`closecall[calibrate]`) and no model.
+How sure a margin is at each depth, what is worth buying at each price, and which price is proved to
+keep the accuracy. Half of the traces fit curves and policies; the other half, which no fit has
+seen, certifies one. Needs numpy and scipy (`closecall[calibrate]`) and no model.
 """
 
 from __future__ import annotations
@@ -182,11 +182,11 @@ def calibrated(
     vote_temperature: float = VOTE_TEMPERATURE,
     tokens: TokenPrices = COMPUTED,
 ) -> Calibration:
-    """Fit on every other trace, certify on the rest. temperature: of the chains; tokens: what they
-    cost.
+    """Fit on every other trace, certify on the rest.
 
-    A judge that thought does not help gets none, certified or not. With fewer than FEWEST traces
-    only that is told; curves rest on all of them then, and whole chains are thought.
+    temperature: of the chains; tokens: what they cost. A judge that thought does not help gets
+    none, certified or not. With fewer than FEWEST traces only that is told; curves rest on all of
+    them then, and whole chains are thought.
     """
     arrays = TraceArrays.of(traces, ladder)
     own = any(trace.own for trace in traces)

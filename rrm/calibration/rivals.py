@@ -28,8 +28,11 @@ ROUNDS = 2
 
 @dataclass(frozen=True)
 class Rival:
-    """both_prompts: both are read first. rungs: it looks inside the chain, not at the prompt
-    alone. both_ends: it ends with both whole chains, else with the leading one."""
+    """A way to judge that walks one fixed line of places and stops by a threshold at each.
+
+    both_prompts: both are read first. rungs: it looks inside the chain, not at the prompt alone.
+    both_ends: it ends with both whole chains, else with the leading one.
+    """
 
     both_prompts: bool
     rungs: bool

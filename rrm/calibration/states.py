@@ -61,6 +61,8 @@ def kept(value: float) -> float:
 
 @dataclass(frozen=True)
 class Learnt:
+    """The best policy at one price, and which pairs come to which state by it, [traces]."""
+
     loss: float
     policy: PricedPolicy
     came: Mapping[StateKey, Flags]

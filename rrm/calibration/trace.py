@@ -74,8 +74,10 @@ class Trace(Frozen):
         return margin != 0 and (margin > 0) == (self.label == "a")
 
     def route(self, ladder: Sequence[int]) -> tuple[Point, ...]:
-        """What a judge comes by when one order leads: the prompt, the leading chain at each
-        checkpoint of `ladder`, its end, and the end of both."""
+        """What a judge comes by when one order leads.
+
+        The prompt, the leading chain at each checkpoint of `ladder`, its end, and the end of both.
+        """
         lead, other = self.leading, self.other
         points = [self._point(0, 0, 0)]
         for stage, goal in enumerate(ladder, start=1):

@@ -29,6 +29,8 @@ class Stop:
 
 
 class Action(Protocol):
+    """Something that can be bought."""
+
     async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
         """Do it; False if the account refused a part of it. Raises EngineError."""
         ...

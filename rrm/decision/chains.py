@@ -92,9 +92,12 @@ class JudgeChain:
         whole: str | None = None,
         vote: int = 0,
     ) -> None:
-        """vote: which of several chains on the same question this is. whole: ask for one whole
-        reply, with this behind the question; the assistant's turn is then not begun for it. Where
-        it is not empty it asks for an answer without thought."""
+        """Render the question and begin the chain.
+
+        vote: which of several chains on the same question this is. whole: ask for one whole reply,
+        with this behind the question; the assistant's turn is then not begun for it. Where it is
+        not empty it asks for an answer without thought.
+        """
         self.engine, self.style, self.size = engine, style, len(responses)
         if engine.card.reads is not None:
             engine.card.reads.refuse(engine.card.name, (prompt, *responses))

@@ -15,6 +15,8 @@ REPLY_TOKENS = 32
 
 
 class Plan(Protocol):
+    """Offers actions."""
+
     def actions(self, state: State) -> Sequence[Action]:
         """What can be bought now; nothing: the judgement is over."""
         ...

@@ -18,6 +18,8 @@ from rrm.types import StopReason
 
 
 class Policy(Protocol):
+    """Chooses an action, or stops."""
+
     def reads(self, place: Place) -> bool:
         """Whether a readout at `place` may change what it chooses."""
         ...
@@ -135,8 +137,10 @@ def _undecided(last: Readout | None, rules: PricedPolicy | Rules) -> bool:
 
 
 def _found(actions: Sequence[Action], step: Step) -> Action | None:
-    """The action for a step, or what comes nearest: from a depth that is not offered, the next one
-    after it; behind the last one, whole chains."""
+    """The action for a step, or what comes nearest.
+
+    From a depth that is not offered, the next one after it; behind the last one, whole chains.
+    """
     prompts = [one for one in actions if isinstance(one, ReadPrompts)]
     rungs = [one for one in actions if isinstance(one, Grow)]
     if step == "other" and prompts:

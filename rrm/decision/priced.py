@@ -143,8 +143,10 @@ class PricedPolicy(Frozen):
         return {rule.key: rule for rule in self.rules}
 
     def rule(self, other: bool, depth: Depth) -> StateRule:
-        """The rule of a state; of the deepest one before it where it has none of its own, as a
-        judgement that was cut short may stand where the policy never leads."""
+        """The rule of a state, or of the deepest one before it where it has none of its own.
+
+        A judgement that was cut short may stand where the policy never leads.
+        """
         found = self.by_state.get(StateKey(other, depth))
         if found is not None:
             return found
@@ -155,8 +157,10 @@ class PricedPolicy(Frozen):
         return max(before, key=lambda one: one[0])[1] if before else same[-1]
 
     def prompt_only(self) -> PricedPolicy:
-        """One prompt, and no thought whatever it says. Raises ValueError for a policy that reads
-        no prompt."""
+        """One prompt, and no thought whatever it says.
+
+        Raises ValueError for a policy that reads no prompt.
+        """
         if self.start != 0:
             raise ValueError("this policy reads no prompt for its verdict")
         first = self.rule(other=False, depth=0)
@@ -165,8 +169,7 @@ class PricedPolicy(Frozen):
         return self.model_copy(update={"price": PROMPT_ONLY.price, "rules": (rule,), **spent})
 
     def weigh(self, readout: Readout) -> Weighed | None:
-        """What a readout of the leading chain comes to; None for one of both whole chains, or of
-        text."""
+        """What a readout of the leading chain comes to; None for both whole chains, or for text."""
         reading, place = readout.reading, readout.place
         if reading is None or place in ("both", "capped", "votes"):
             return None
@@ -191,4 +194,5 @@ class Weighed(NamedTuple):
 
 
 def sigmoid(log_odds: float) -> float:
+    """The probability of these log-odds."""
     return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, log_odds))))

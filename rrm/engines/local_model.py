@@ -38,6 +38,8 @@ class ProbeJob:
 
 @dataclass(eq=False)
 class ExtendJob:
+    """A sequence that grows by up to `left` tokens, or until `stop`."""
+
     sequence: LocalSequence
     left: int
     stop: str | None

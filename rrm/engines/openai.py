@@ -116,11 +116,11 @@ class OpenAIEngine:
     async def _shares(
         self, sequence: TextSequence, suffix: str, said: str, labels: Sequence[str], logprob: float
     ) -> tuple[dict[str, float], int, float]:
-        """Probability of each of `labels`, all of which go on from `said`, which has `logprob`;
-        how many calls that took; and the log-probability of the least likely token told, than
-        which no other label is likelier.
+        """Probability of each of `labels`, all of which go on from `said`, which has `logprob`.
 
-        A label that begins another ("1" and "10") counts only where the other does not follow.
+        Also how many calls that took, and the log-probability of the least likely token told, than
+        which no other label is likelier. A label that begins another ("1" and "10") counts only
+        where the other does not follow.
         """
         reply = await self.endpoint.chat(sequence, 1, None, after=suffix + said, top=self._top)
         found: dict[str, float] = {}

@@ -51,6 +51,8 @@ class TextSequence(TokenSequence):
 
 @dataclass(frozen=True)
 class ChatReply:
+    """What the endpoint answered to one call."""
+
     text: str
     tokens: int
     prompt_tokens: int

@@ -106,7 +106,7 @@ def engine_entry(name: str) -> EngineEntry:
 
 
 def open_engine(url: str, options: EngineOptions = EngineOptions()) -> Engine:
-    """Open the engine that `url` names: `transformers:DIR`, `sglang:DIR`, `openai:MODEL`, …
+    """Open the engine that `url` names: such as `transformers:DIR` or `openai:MODEL`.
 
     Heavy libraries are imported here and no earlier. Raises ValueError for an unknown engine or
     option, FileNotFoundError for a missing model, EngineError for a server that does not answer.

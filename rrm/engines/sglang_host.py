@@ -13,6 +13,7 @@ import threading
 
 
 def main() -> None:
+    """Read the arguments, and run the server until the caller is gone."""
     arguments = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_with_the_caller, daemon=True).start()
     from sglang.launch_server import run_server

@@ -56,8 +56,7 @@ class ChatTokenizer:
         return self.encode(text)[0] if text in self.control else None
 
     def prompt(self, rendered: Rendered) -> list[int]:
-        """The ids of a request in the model's chat template. Raises PromptTooLong,
-        StyleMismatch."""
+        """A question's ids in the model's chat template. Raises PromptTooLong, StyleMismatch."""
         turns = [turn.model_dump() for turn in rendered.messages]
         try:
             text = str(

@@ -28,10 +28,12 @@ for each in COMMANDS:
 def about(
     version: bool = typer.Option(False, "--version", help="Print the version."),
 ) -> None:
+    """What there is to say without a command."""
     if version:
         typer.echo(f"closecall {__version__}")
         raise typer.Exit
 
 
 def main() -> None:
+    """The entry point."""
     cli()

@@ -109,7 +109,7 @@ async def run_batch(
             Judging(judge),
             concurrency,
             progress.advance,
-            progress.resume,
+            progress.resumed,
             on_unreadable=progress.warn_unreadable,
         )
 

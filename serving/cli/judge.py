@@ -55,6 +55,7 @@ def judge(
 
 
 def judged_here(settings: Settings, pair: Pair, options: JudgeOptions) -> Verdict | Unscored:
+    """Open the model, judge, close it."""
     from serving.model_host import ModelHost
 
     host = ModelHost(settings)

@@ -91,8 +91,11 @@ def of_the_model(
 
 
 def command(work: Callable[..., None]) -> Callable[..., None]:
-    """`work` as a command: where it takes `load`, it gets the options of a model. What a user can
-    mend becomes one message and exit 2; a bug keeps its traceback."""
+    """`work` as a command.
+
+    Where it takes `load`, it gets the options of a model. What a user can mend becomes one message
+    and exit 2; a bug keeps its traceback.
+    """
     own = inspect.signature(work).parameters
     hints = get_type_hints(work, include_extras=True)
     shared: dict[str, inspect.Parameter] = {}

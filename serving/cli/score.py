@@ -46,6 +46,7 @@ def score(
 def scored_here(
     settings: Settings, candidates: Candidates, options: JudgeOptions
 ) -> Score | Unscored:
+    """Open the model, score, close it."""
     from serving.model_host import ModelHost
 
     host = ModelHost(settings)

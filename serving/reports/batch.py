@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from rrm.types import Unscored, Verdict
 from serving.journal import JudgedRow
+from serving.reports.progress import RowProgress
 
-EVERY = 5.0
-"""seconds between two plain lines of progress"""
 Z = 1.959964
 """of a 95 % interval"""
 
@@ -132,24 +128,12 @@ def summary_table(figures: dict[str, Any]) -> Table:
     return table
 
 
-class BatchProgress:
-    """Live in a terminal, a plain line now and then elsewhere. A context manager."""
+class BatchProgress(RowProgress):
+    """Of a batch, with what it came to so far."""
 
     def __init__(self, console: Console, rows: int, tally: Tally) -> None:
-        self.console, self.rows, self.tally = console, rows, tally
-        self._began = self._said = time.monotonic()
-        self._before: int | None = None
-        """rows of earlier runs"""
-        self._bar = Progress(
-            TextColumn("judging"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=rows, facts="")
+        super().__init__(console, "judging", rows)
+        self.tally = tally
 
     def warn_unreadable(self, lines: int, where: Path) -> None:
         """Say that lines of earlier runs could not be read."""
@@ -160,47 +144,20 @@ class BatchProgress:
             soft_wrap=True,
         )
 
-    def resume(self) -> None:
-        """What has been told so far came from earlier runs."""
-        self._before = self.tally.rows
-        self._began = time.monotonic()
-        if self._before:
-            self.console.print(f"{self._before} of {self.rows} rows were done before; going on")
+    def resumed(self) -> None:
+        """What came so far is of earlier runs."""
+        self.resume(self.tally.rows)
 
     def advance(self, line: JudgedRow) -> None:
+        """One more row."""
         self.tally.add(line)
-        self._bar.update(self._task, completed=self.tally.rows, facts=self.facts())
-        now = time.monotonic()
-        last = self.tally.rows == self.rows
-        if not self.console.is_terminal and (now - self._said > EVERY or last):
-            self._said = now
-            said = f"{self.tally.rows}/{self.rows} rows, {self.facts()}{self._left()}"
-            self.console.print(said, soft_wrap=True)
+        self.show(self.tally.rows, self.facts())
 
     def facts(self) -> str:
+        """What is worth knowing meanwhile."""
         tally = self.tally
         stages = " ".join(f"{stage}:{count}" for stage, count in sorted(tally.stages.items()))
         return (
-            f"{self._speed():.1f} pairs/s, {tally.tokens:,} tokens, stopped at {stages or '-'}, "
-            f"{sum(tally.unscored.values())} unscored"
+            f"{self.speed(tally.rows):.1f} pairs/s, {tally.tokens:,} tokens, stopped at "
+            f"{stages or '-'}, {sum(tally.unscored.values())} unscored"
         )
-
-    def _speed(self) -> float:
-        new = self.tally.rows - (self._before or 0)
-        return new / max(1e-9, time.monotonic() - self._began)
-
-    def _left(self) -> str:
-        left = (self.rows - self.tally.rows) / max(1e-9, self._speed())
-        return f", {left:.0f} s left"
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()

@@ -104,10 +104,12 @@ def console(stderr: bool = False) -> Console:
 
 
 def print_outcome(console: Console, outcome: Verdict | Unscored) -> None:
+    """An outcome as `verdict_text` puts it."""
     console.print(verdict_text(outcome), soft_wrap=True, highlight=False)
 
 
 def print_score(console: Console, responses: Sequence[str], outcome: Score | Unscored) -> None:
+    """Each response with its score."""
     if isinstance(outcome, Unscored):
         print_outcome(console, outcome)
         return

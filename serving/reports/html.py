@@ -124,9 +124,9 @@ def chances(calibration: Calibration, found: Walked) -> NDArray[np.float64]:
             if stage is not None:
                 said[row] = stage.probability(found.value[row], bool(agree[row]))
     if not calibration.thinks:
-        at_once = arrays.lead[:, 0] * arrays.other_prompt > 0
+        prompt_agree = arrays.lead[:, 0] * arrays.other_prompt > 0
         for index, value in enumerate(found.value):
-            said[index] = calibration.stages[0].probability(value, bool(at_once[index]))
+            said[index] = calibration.stages[0].probability(value, bool(prompt_agree[index]))
     return said
 
 

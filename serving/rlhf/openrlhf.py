@@ -93,9 +93,11 @@ def router(gateway: GatewayProtocol, most_seconds: float) -> APIRouter:
     async def get_reward(
         request: RewardRequest, options: Annotated[RewardOptions, Query()]
     ) -> RewardAnswer:
-        """OpenRLHF's remote reward (`--reward.remote_url http://HOST:PORT/get_reward`): a score
-        from 0 to 1 for each response, or, in a style that only compares, how probably it beats
-        its label. `failed` is the stand-in where judging failed, which `extra_logs` tells."""
+        """OpenRLHF's remote reward (`--reward.remote_url http://HOST:PORT/get_reward`).
+
+        A score from 0 to 1 for each response, or, in a style that only compares, how probably it
+        beats its label. `failed` is the stand-in where judging failed, which `extra_logs` tells.
+        """
         seconds = min(MOST_SECONDS, most_seconds)
         return await RewardHandler(gateway, options, seconds).answer(request)
 

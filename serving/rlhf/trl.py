@@ -21,8 +21,10 @@ Text = str | Sequence[Mapping[str, Any]]
 
 
 class CloseCallReward:
-    """An async `reward_funcs` callable. Rewards are centred Bradley-Terry strengths within the
-    group of completions of one prompt; None for one that could not be judged.
+    """An async `reward_funcs` callable.
+
+    Rewards are centred Bradley-Terry strengths within the group of completions of one prompt; None
+    for one that could not be judged.
 
     judge: a service's URL, or a judge in this process. seconds: for one call; TRL itself would wait
     for ever, so a group that is not compared by then is unscored whole. client: options of

@@ -32,11 +32,13 @@ def counting() -> None:
 
 
 def command(source: Path, out: Path) -> list[str]:
+    """A batch that writes what it judges into a file of its own."""
     words = [f"{out}.judged", "batch", str(source), "-o", str(out)]
     return [sys.executable, "-c", COUNTING, *words]
 
 
 def lines(path: Path) -> int:
+    """Whole lines of a file; none if it is not there."""
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 

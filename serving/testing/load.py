@@ -21,6 +21,7 @@ Answers = list[tuple[int, float, bool]]
 
 
 def replicas(service: ServiceProcess) -> list[psutil.Process]:
+    """The processes of the Judge replicas."""
     family = psutil.Process(service.process.pid).children(recursive=True)
     return [process for process in family if "closecall:Judge" in " ".join(process.cmdline())]
 
@@ -78,6 +79,7 @@ async def drain(service: ServiceProcess, many: int) -> tuple[list[int], int, int
 
 
 def scripted(folder: Path, name: str, delay: float, slots: int, queue: int) -> ServiceProcess:
+    """A service on the scripted engine, whose calls take `delay` seconds."""
     config = folder / f"{name}.toml"
     config.write_text(
         f'engine = "scripted"\nmodel = "delay={delay}"\n'
