@@ -62,7 +62,7 @@ class Recorder:
         answers = await self.engine.probe(requests)
         for request, answer in zip(requests, answers, strict=True):
             sequence = request.sequence
-            for label, value in answer.seen.logprobs.items():
+            for label, value in answer.labels.logprobs.items():
                 place = tuple(sequence.prompt_ids), len(sequence.ids), request.suffix, label
                 self.seen[place] = value
         return answers

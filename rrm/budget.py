@@ -73,7 +73,9 @@ class Budget:
         self.meter = meter or Tokens(PROBE_TOKENS if timed else 0.0)
         self.pairs, self.per_pair = pairs, per_pair
         self.time = TimeLimit(seconds, clock) if seconds is not None else None
-        self.says = f"{plain(seconds)} seconds" if timed else f"{plain(total)} {self.meter.unit}"
+        self.description = (
+            f"{plain(seconds)} seconds" if timed else f"{plain(total)} {self.meter.unit}"
+        )
         self.ledger = Ledger(math.inf if timed else total, self._prompts_to_come)
         self.controller = Controller()
         self.begun = 0

@@ -122,7 +122,7 @@ class LocalJudge:
             "engine": settings.engine,
             "dtype": settings.dtype,
             **as_facts(self.options),
-            **({"budget": self.budget.says} if self.budget else {}),
+            **({"budget": self.budget.description} if self.budget else {}),
         }
 
     async def judge(self, pair: Pair) -> Verdict | Unscored:

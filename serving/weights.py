@@ -67,11 +67,11 @@ def digest_of(directory: Path) -> str:
     signature = _signature(directory, files)
     large = sum(file.stat().st_size for file in files) > LARGE
     if signature not in _known and large:
-        _known.update(_kept())
+        _known.update(_cached())
     if signature not in _known:
         _known[signature] = _hashed(files, shown=large)
         if large:
-            _keep(signature, _known[signature])
+            _cache_digest(signature, _known[signature])
     return _known[signature]
 
 
@@ -116,7 +116,7 @@ def _cache() -> Path:
     return user_cache_path("closecall") / "digests.json"
 
 
-def _kept() -> dict[str, str]:
+def _cached() -> dict[str, str]:
     try:
         kept = json.loads(_cache().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -124,11 +124,11 @@ def _kept() -> dict[str, str]:
     return {str(key): str(value) for key, value in kept.items()} if isinstance(kept, dict) else {}
 
 
-def _keep(signature: str, digest: str) -> None:
+def _cache_digest(signature: str, digest: str) -> None:
     """Not being able to costs the next start a minute, and nothing else."""
     with suppress(OSError):
         file = _cache()
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{signature[:8]}.part")
-        part.write_text(json.dumps({**_kept(), signature: digest}), encoding="utf-8")
+        part.write_text(json.dumps({**_cached(), signature: digest}), encoding="utf-8")
         part.replace(file)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.replay import Steps, Walked, walk, whole
-from rrm.calibration.states import Costs, Learner, kept
+from rrm.calibration.states import Costs, Learner, in_digits
 from rrm.decision.priced import PricedPolicy, StateKey, TokenPrices
 from rrm.decision.thresholds import ALWAYS, Rule
 
@@ -87,7 +87,7 @@ def _reachable(policy: PricedPolicy) -> PricedPolicy:
 def prices_of(arrays: TraceArrays, tokens: TokenPrices) -> tuple[float, ...]:
     """The path's prices for these traces: accuracy that a generated token must bring."""
     cost = float(whole(arrays).spent.cost(tokens).mean())
-    return tuple(kept(price / max(1.0, cost)) for price in PATH)
+    return tuple(in_digits(price / max(1.0, cost)) for price in PATH)
 
 
 def prices_within(

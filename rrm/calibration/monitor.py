@@ -61,12 +61,13 @@ class EProcess:
 class RiskMonitor:
     """Watches one calibration; `revoked` says why its certificate holds no more.
 
-    delta: probability of a false alarm, over all time and both tests. share: of the pairs, audited.
+    delta: probability of a false alarm, over all time and both tests. fraction: of the pairs that
+    are audited.
     """
 
     expected: Expected
     delta: float
-    share: float = 1.0
+    fraction: float = 1.0
     audited: int = 0
     revoked: str | None = None
     _apart: EProcess = field(init=False)
@@ -79,7 +80,7 @@ class RiskMonitor:
 
     def selects(self, pair: str) -> bool:
         """Whether the pair of this digest is audited; the same question gets the same answer."""
-        return int(pair[:16], 16) < self.share * 2**64
+        return int(pair[:16], 16) < self.fraction * 2**64
 
     def observe(self, apart: bool, spent: float, pair: str | None = None) -> None:
         """One audited pair. spent: tokens at the early verdict, as a share of the whole chains'.

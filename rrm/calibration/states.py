@@ -54,7 +54,7 @@ DIGITS = 6
 """of the numbers in a rule"""
 
 
-def kept(value: float) -> float:
+def in_digits(value: float) -> float:
     """In as many digits as a rule is kept with."""
     return float(f"{value:.{DIGITS}g}")
 
@@ -224,7 +224,7 @@ class Learner:
             """The best cuts between these steps: the loss in sum, the rule, the loss of each."""
             most = close if way[0] == "tie" else len(edges) + 1
             total, borders = _cuts([sums[step] for step in way], most)
-            cuts = tuple(kept(between[border]) for border in borders)
+            cuts = tuple(in_digits(between[border]) for border in borders)
             losses = np.stack([offers[step] for step in way])
             loss = losses[np.searchsorted(cuts, size), rows]
             rule = StateRule(other=key.other, depth=key.depth, chance=of, cuts=cuts, steps=way)
@@ -267,8 +267,10 @@ def fit_chance(arrays: TraceArrays, key: StateKey, looked: bool, weight: Numbers
     scale = np.where(spread > 1e-9, spread, 1.0)
     weights = _logistic(x / scale, arrays.truth[some] > 0, weight[some]) / scale
     intercept = -float(weights @ np.array(list(centres.values())))
-    named = dict(zip(columns, map(kept, weights.tolist()), strict=True))
-    return Chance(intercept=kept(intercept), knee=kept(knee), centre=kept(centre), **named)
+    named = dict(zip(columns, map(in_digits, weights.tolist()), strict=True))
+    return Chance(
+        intercept=in_digits(intercept), knee=in_digits(knee), centre=in_digits(centre), **named
+    )
 
 
 def _logistic(x: Numbers, right: Flags, weight: Numbers) -> Numbers:

@@ -157,9 +157,9 @@ class JudgeChain:
                 [ProbeRequest(self.sequence, suffix, tuple(labels)) for suffix in suffixes]
             )
             self.probe_tokens += sum(answer.tokens for answer in probed)
-            if any(math.isnan(v) for answer in probed for v in answer.seen.logprobs.values()):
+            if any(math.isnan(v) for answer in probed for v in answer.labels.logprobs.values()):
                 raise EngineError("the model gave NaN for a verdict label")
-            return [answer.seen for answer in probed]
+            return [answer.labels for answer in probed]
 
         return ask
 

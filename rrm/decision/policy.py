@@ -25,11 +25,11 @@ class Policy(Protocol):
         ...
 
     def choose(
-        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+        self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
     ) -> Action | Stop:
         """One of `actions`, or to stop; where there are none, why it stops.
 
-        seen: every readout so far.
+        readouts: every readout so far.
         """
         ...
 
@@ -44,7 +44,7 @@ class Always:
         return self.every
 
     def choose(
-        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+        self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
     ) -> Action | Stop:
         return actions[0] if actions else Stop()
 
@@ -63,9 +63,9 @@ class Thresholds:
         return place in (0, "both", "capped") or self.rules.rule(place).looks
 
     def choose(
-        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+        self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
     ) -> Action | Stop:
-        last = seen[-1] if seen else None
+        last = readouts[-1] if readouts else None
         reason = None if last is None else self.stops(last)
         if reason is not None:
             return Stop(reason)
@@ -106,11 +106,11 @@ class Priced:
         return True
 
     def choose(
-        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+        self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
     ) -> Action | Stop:
-        last = seen[-1] if seen else None
+        last = readouts[-1] if readouts else None
         if last is None:
-            return _found(actions, "other" if self.rules.start == 0 else "end") or Stop()
+            return _action_for(actions, "other" if self.rules.start == 0 else "end") or Stop()
         weighed = self.rules.weigh(last)
         if weighed is None or not last.readable:
             return self.onward(actions, last) or Stop()
@@ -118,14 +118,14 @@ class Priced:
             return Stop(self.sure)
         if weighed.step == "tie":
             return Stop(StopReason.TOO_CLOSE)
-        return _found(actions, weighed.step) or Stop()
+        return _action_for(actions, weighed.step) or Stop()
 
     def onward(self, actions: Sequence[Action], last: Readout) -> Action | None:
         """What leads to whole chains, and from there to votes or to a written verdict."""
         useful = [
             one for one in actions if not isinstance(one, Vote) or _undecided(last, self.rules)
         ]
-        return _found(useful, "both")
+        return _action_for(useful, "both")
 
 
 def _undecided(last: Readout | None, rules: PricedPolicy | Rules) -> bool:
@@ -136,7 +136,7 @@ def _undecided(last: Readout | None, rules: PricedPolicy | Rules) -> bool:
     return not rules.both.stops(reading.margin, reading.agree)
 
 
-def _found(actions: Sequence[Action], step: Step) -> Action | None:
+def _action_for(actions: Sequence[Action], step: Step) -> Action | None:
     """The action for a step, or what comes nearest.
 
     From a depth that is not offered, the next one after it; behind the last one, whole chains.
@@ -161,7 +161,7 @@ class Stopping(Protocol):
     def reads(self, place: Place) -> bool: ...
 
     def choose(
-        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+        self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
     ) -> Action | Stop: ...
 
     def onward(self, actions: Sequence[Action], last: Readout) -> Action | None: ...
@@ -182,13 +182,13 @@ class Audited:
         return self.inner.reads(place)
 
     def choose(
-        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+        self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
     ) -> Action | Stop:
-        choice = self.inner.choose(state, seen, actions)
+        choice = self.inner.choose(state, readouts, actions)
         if not isinstance(choice, Stop) or choice.reason is None:
             return choice
-        self.early = self.early or (seen[-1], choice.reason)
-        return self.inner.onward(actions, seen[-1]) or Stop()
+        self.early = self.early or (readouts[-1], choice.reason)
+        return self.inner.onward(actions, readouts[-1]) or Stop()
 
     def observe(self, readout: Readout) -> None:
         """Tell the monitor, once both chains are whole and before they are put to the vote."""
@@ -211,9 +211,9 @@ class OrdersAgree:
         return True
 
     def choose(
-        self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+        self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
     ) -> Action | Stop:
-        if actions and seen and self.stop and self.agree(seen[-1].replies):
+        if actions and readouts and self.stop and self.agree(readouts[-1].replies):
             return Stop(StopReason.AGREED)
-        useful = (one for one in actions if isinstance(one, Reply) and (one.tokens or not seen))
+        useful = (one for one in actions if isinstance(one, Reply) and (one.tokens or not readouts))
         return next(useful, Stop())

@@ -57,7 +57,7 @@ class ProbeRequest:
 class ProbeResult:
     """The answer to a ProbeRequest; `tokens` were appended to read it, then dropped."""
 
-    seen: LabelLogprobs
+    labels: LabelLogprobs
     tokens: int
 
 

@@ -114,19 +114,24 @@ class OpenAIEngine:
         return ProbeResult(LabelLogprobs(seen), calls)
 
     async def _shares(
-        self, sequence: TextSequence, suffix: str, said: str, labels: Sequence[str], logprob: float
+        self,
+        sequence: TextSequence,
+        suffix: str,
+        prefix: str,
+        labels: Sequence[str],
+        logprob: float,
     ) -> tuple[dict[str, float], int, float]:
-        """Probability of each of `labels`, all of which go on from `said`, which has `logprob`.
+        """Probability of each of `labels`, all of which go on from `prefix`, which has `logprob`.
 
         Also how many calls that took, and the log-probability of the least likely token told, than
         which no other label is likelier. A label that begins another ("1" and "10") counts only
         where the other does not follow.
         """
-        reply = await self.endpoint.chat(sequence, 1, None, after=suffix + said, top=self._top)
+        reply = await self.endpoint.chat(sequence, 1, None, after=suffix + prefix, top=self._top)
         found: dict[str, float] = {}
         calls = 1
         for token, value in reply.top.items():
-            whole, share = said + token, math.exp(logprob + value)
+            whole, share = prefix + token, math.exp(logprob + value)
             longer = [label for label in labels if label.startswith(whole) and label != whole]
             inner: dict[str, float] = {}
             if longer and token and logprob + value > UNLIKELY:
@@ -161,7 +166,7 @@ class OpenAIEngine:
         elif reply.reason == "stop":
             # The reply ends before its stop string; an endpoint that does not say what stopped
             # it is taken to have met the one that it was given.
-            if request.stop is not None and (reply.matched == request.stop or not reply.told):
+            if request.stop is not None and (reply.matched == request.stop or not reply.names_stop):
                 sequence.text += request.stop
                 sequence.finish = "stop"
             else:

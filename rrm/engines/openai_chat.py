@@ -59,7 +59,7 @@ class ChatReply:
     cached_tokens: int
     reason: str
     """finish_reason: stop, length, …"""
-    told: bool
+    names_stop: bool
     """whether the server says what stopped it"""
     matched: Any
     """that: a stop string; a token or None for the end of the turn"""
@@ -156,7 +156,7 @@ class ChatEndpoint:
                 prompt_tokens=int(usage.get("prompt_tokens") or 0),
                 cached_tokens=int(details.get("cached_tokens") or 0),
                 reason=str(choice.get("finish_reason")),
-                told="matched_stop" in choice or "stop_reason" in choice,
+                names_stop="matched_stop" in choice or "stop_reason" in choice,
                 matched=choice.get("matched_stop", choice.get("stop_reason")),
                 top=top,
             )
@@ -216,7 +216,7 @@ def _retry_after(answer: httpx2.Response) -> float | None:
 
 
 def _too_long(text: str) -> bool:
-    said = text.lower()
-    return "context" in said and any(
-        word in said for word in ("length", "exceed", "longer", "maxim")
+    lower = text.lower()
+    return "context" in lower and any(
+        word in lower for word in ("length", "exceed", "longer", "maxim")
     )

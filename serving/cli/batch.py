@@ -126,7 +126,7 @@ async def run_batch(
                 run.known = budgets.known(budget, dataset)
             await run.go()
             if budget is not None:
-                progress.console.print(f"budget: {budget.spent:,.0f} spent of {budget.says}")
+                progress.console.print(f"budget: {budget.spent:,.0f} spent of {budget.description}")
         finally:
             host.close()
     write_whole(run.summary, progress.tally.summary())

@@ -81,9 +81,9 @@ class Tally:
             "unscored": dict(sorted(self.unscored.items())),
             "unscored_share": self.unscored_share,
             "preferred": {side: self.preferred[side] for side in ("a", "b", "tie")},
-            "win_rate_of_a": _share(wins, self.verdicts),
-            "accuracy": _share(self.right, self.labelled),
-            "order_flips": _share(self.disagreed, self.compared),
+            "win_rate_of_a": _fraction(wins, self.verdicts),
+            "accuracy": _fraction(self.right, self.labelled),
+            "order_flips": _fraction(self.disagreed, self.compared),
             "orders_read": self.orders / self.verdicts if self.verdicts else None,
             "thinking_tokens": self.tokens,
             "stages": [
@@ -94,7 +94,7 @@ class Tally:
         return figures
 
 
-def _share(successes: float, n: int) -> dict[str, Any] | None:
+def _fraction(successes: float, n: int) -> dict[str, Any] | None:
     if n == 0:
         return None
     low, high = wilson(successes, n)

@@ -81,7 +81,7 @@ def test_labels_of_a_real_tokenizer_are_probed_exactly(smollm2: Engine, style: o
         fresh = torch.log_softmax(logits, dim=-1)
         start = len(whole) - len(plan.paths[label])
         total = sum(float(fresh[at - 1, whole[at]]) for at in range(start, len(whole)))
-        assert answer.seen.logprobs[label] == pytest.approx(total, abs=1e-3)
+        assert answer.labels.logprobs[label] == pytest.approx(total, abs=1e-3)
 
 
 def test_a_pair_is_judged_whole(smollm2: Engine) -> None:

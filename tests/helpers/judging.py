@@ -99,7 +99,7 @@ def voting(probe: object, texts: list[str], most: int = 4) -> PairwiseJudge:
 
 def audited(probe: object, share: float = 1.0) -> PairwiseJudge:
     made = scripted(probe, [LONG], at(1.5))
-    watch = RiskMonitor(Expected(apart=0.05, spent=0.5), delta=0.1, share=share)
+    watch = RiskMonitor(Expected(apart=0.05, spent=0.5), delta=0.1, fraction=share)
     return PairwiseJudge(made.engine, made.style, made.calibration, made.ladder, 0.0, watch)
 
 

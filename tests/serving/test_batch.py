@@ -225,9 +225,9 @@ def test_what_changed_is_named_and_refused(tmp_path: Path) -> None:
 
 
 def test_budgets_of_many_digits_are_told_apart(tmp_path: Path) -> None:
-    assert Budget(20_000).says == "20000 thinking tokens"
-    assert Budget(1_234_567).says != Budget(1_234_568).says
-    assert Budget(seconds=0.1 + 0.2).says != Budget(seconds=0.3).says
+    assert Budget(20_000).description == "20000 thinking tokens"
+    assert Budget(1_234_567).description != Budget(1_234_568).description
+    assert Budget(seconds=0.1 + 0.2).description != Budget(seconds=0.3).description
 
 
 def test_a_line_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_service_watches_for_drift_and_a_command_does_not() -> None:
         try:
             judge = host.pairwise("rrm")
             assert (judge.monitor is not None) is watched
-            assert judge.monitor is None or judge.monitor.share == share
+            assert judge.monitor is None or judge.monitor.fraction == share
         finally:
             host.close()
 

@@ -68,13 +68,13 @@ def line(run: JudgeRun, votes: int = 1) -> LadderPlan:
 def drive(
     run: JudgeRun, plan: Plan, policy: Policy, account: Account | None = None
 ) -> tuple[Decision, list[Readout]]:
-    seen: list[Readout] = []
-    ended = asyncio.run(decide(run, plan, policy, account or Unlimited(), seen.append))
-    return ended, seen
+    readouts: list[Readout] = []
+    ended = asyncio.run(decide(run, plan, policy, account or Unlimited(), readouts.append))
+    return ended, readouts
 
 
-def path(seen: Sequence[Readout]) -> list[tuple[object, int]]:
-    return [(one.place, one.tokens) for one in seen]
+def path(readouts: Sequence[Readout]) -> list[tuple[object, int]]:
+    return [(one.place, one.tokens) for one in readouts]
 
 
 def holding(total: float) -> tuple[Ledger, Metered]:
@@ -87,9 +87,9 @@ def test_rungs_that_nobody_can_stop_at_cost_no_call() -> None:
     engine = Counting(["x" * 90])
     run = made(engine)
     rules = Rules(price=0.1, rules=(NEVER, NEVER, NEVER, WIDE, WIDE), lead=NEVER)
-    _, seen = drive(run, line(run), Thresholds(rules))
+    _, readouts = drive(run, line(run), Thresholds(rules))
     assert engine.grown == [32, 32, 64]
-    assert path(seen) == [(0, 0), (3, 32), (4, 64), ("both", 128)]
+    assert path(readouts) == [(0, 0), (3, 32), (4, 64), ("both", 128)]
 
 
 def test_a_budget_that_ends_between_rungs_is_read_where_it_reached() -> None:
@@ -97,9 +97,9 @@ def test_a_budget_that_ends_between_rungs_is_read_where_it_reached() -> None:
     run = made(Counting(["x" * 90]))
     ledger, account = holding(20)
     rules = Rules(price=0.1, rules=(NEVER, NEVER, NEVER, WIDE, WIDE), lead=NEVER)
-    ended, seen = drive(run, line(run), Thresholds(rules), account)
-    assert path(seen) == [(0, 0), (2, 16)]
-    assert (ended.reason, ended.last) == (StopReason.BUDGET_SPENT, seen[-1])
+    ended, readouts = drive(run, line(run), Thresholds(rules), account)
+    assert path(readouts) == [(0, 0), (2, 16)]
+    assert (ended.reason, ended.last) == (StopReason.BUDGET_SPENT, readouts[-1])
     assert ledger.spent == 16
 
 
@@ -109,8 +109,8 @@ def test_the_probe_is_paid_in_its_reservation() -> None:
     ledger = Ledger(30)
     account = Metered(ledger.open(), Tokens(probe_tokens=5))
     rules = Rules(price=0.1, rules=(NEVER, NEVER, WIDE), lead=NEVER)
-    ended, seen = drive(run, line(run), Thresholds(rules), account)
-    assert path(seen) == [(0, 0), (1, 8)]
+    ended, readouts = drive(run, line(run), Thresholds(rules), account)
+    assert path(readouts) == [(0, 0), (1, 8)]
     assert (ended.reason, ledger.spent) == (StopReason.BUDGET_SPENT, 10 + 8 + 5)
     account.holding.close()
     assert (ledger.reserved, ledger.free) == (0, 7)
@@ -133,16 +133,16 @@ def test_first_prompts_are_read_under_a_full_ledger() -> None:
     run = made(Counting())
     account = Metered(ledger.open(), Tokens(probe_tokens=5))
     rules = Rules(price=0.1, rules=(NEVER, WIDE), lead=NEVER)
-    ended, seen = drive(run, line(run), Thresholds(rules), account)
-    assert path(seen) == [(0, 0)]
+    ended, readouts = drive(run, line(run), Thresholds(rules), account)
+    assert path(readouts) == [(0, 0)]
     assert (ended.reason, ledger.spent) == (StopReason.BUDGET_SPENT, 10)
 
 
 def test_there_is_one_readout_for_all_votes() -> None:
     run = made(Counting(["x" * 12 + "</think>"]))
     rules = Rules(price=0.1, rules=(NEVER,), lead=NEVER, both=Rule(agree=9.0))
-    ended, seen = drive(run, line(run, votes=4), Thresholds(rules))
-    assert path(seen) == [(0, 0), ("both", 40), ("votes", 80)]
+    ended, readouts = drive(run, line(run, votes=4), Thresholds(rules))
+    assert path(readouts) == [(0, 0), ("both", 40), ("votes", 80)]
     assert ended.reason is StopReason.VOTED
 
 
@@ -180,8 +180,8 @@ def test_one_call_may_bring_several_readouts() -> None:
                 return [ReadPrompts(("ab", "ba"))]
             return [] if any(chain.tokens for chain in state.chains.values()) else [Twice()]
 
-    _, seen = drive(made(Counting()), Bundle(), Always(every=True))
-    assert path(seen) == [(0, 0), (1, 8), (2, 16)]
+    _, readouts = drive(made(Counting()), Bundle(), Always(every=True))
+    assert path(readouts) == [(0, 0), (1, 8), (2, 16)]
 
 
 @pytest.mark.parametrize("choice", [0, 1])
@@ -191,7 +191,7 @@ def test_a_policy_takes_either_of_two_actions(choice: int) -> None:
             return True
 
         def choose(
-            self, state: State, seen: Sequence[Readout], actions: Sequence[Action]
+            self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
         ) -> Action | Stop:
             if not actions:
                 return Stop()
@@ -202,9 +202,9 @@ def test_a_policy_takes_either_of_two_actions(choice: int) -> None:
     run.chains.by_order["ab"].opened = run.chains.by_order["ba"].opened = True
     offered = plan.actions(run.state)
     assert [type(one) for one in offered] == [Grow, Grow, Whole]
-    _, seen = drive(run, plan, Last())
+    _, readouts = drive(run, plan, Last())
     expected = [(1, 8), (2, 16), ("both", 32)] if choice == 0 else [("both", 32)]
-    assert path(seen) == expected
+    assert path(readouts) == expected
 
 
 def test_a_deadline_inside_an_action_leaves_the_last_readout_and_pays_what_was_reserved() -> None:
@@ -275,13 +275,13 @@ def test_a_stream_hears_thought_as_it_grows_and_whose_it_is() -> None:
 def test_unreadable_labels_leave_writing_as_the_last_action() -> None:
     texts = ["hm</think> \\boxed{Assistant 1}", "hm</think> \\boxed{Assistant 2}"]
     run = made(Counting(texts, unreadable))
-    ended, seen = drive(run, line(run), Always(every=True))
-    assert [type(one.reading).__name__ for one in seen] == [
+    ended, readouts = drive(run, line(run), Always(every=True))
+    assert [type(one.reading).__name__ for one in readouts] == [
         "PairReadout",
         "PairReadout",
         "NoneType",
     ]
-    assert len(seen[-1].replies) == 2
+    assert len(readouts[-1].replies) == 2
     assert ended.reason is StopReason.PARSED
 
 
@@ -313,8 +313,8 @@ def test_an_order_can_be_read_alone_and_the_other_late() -> None:
             return [] if second.opened else [ReadPrompts(("ba",))]
 
     run = made(Counting())
-    _, seen = drive(run, OneFirst(), Always(every=True))
-    alone, both = (one.reading for one in seen)
+    _, readouts = drive(run, OneFirst(), Always(every=True))
+    alone, both = (one.reading for one in readouts)
     assert alone is not None
     assert both is not None
     assert (alone.margins[1], alone.agree) == (None, None)

@@ -64,7 +64,7 @@ def test_the_script_is_followed_and_stops_where_it_should() -> None:
         await engine.extend([ExtendRequest(chain, 50, None)])
         assert (chain.text, chain.finish) == ("ab</think>cd", "eos")
         [probed] = await engine.probe([ProbeRequest(chain, "?", ("A", "B"))])
-        assert probed.seen.mass == pytest.approx(1.0)
+        assert probed.labels.mass == pytest.approx(1.0)
 
     asyncio.run(run())
 

@@ -94,7 +94,7 @@ def test_a_probe_equals_a_fresh_full_forward_pass(
         for label in style.labels:
             [token] = WORDS.encode(label)
             exact = pytest.approx(float(fresh[token]), abs=1e-4)
-            told = answer.seen.logprobs[label]
+            told = answer.labels.logprobs[label]
             # A chat endpoint tells the likeliest tokens, and with them a bound on the others.
             assert told == exact or (not with_ids and -8 > told > float(fresh[token]))
         if with_ids:
@@ -105,13 +105,13 @@ def test_labels_of_two_tokens_are_probed_exactly(engine: Engine, stock: torch.nn
     [chain] = chains(engine, 1, GRM)
     suffix = GRM.suffix("", ended=False)
     [answer] = asyncio.run(engine.probe([ProbeRequest(chain, suffix, GRM.labels)]))
-    assert answer.seen.mass == pytest.approx(1.0, abs=0.02)
+    assert answer.labels.mass == pytest.approx(1.0, abs=0.02)
     [one], [zero] = WORDS.encode("1"), WORDS.encode("0")
     fresh = logprobs(stock, ids_of(chain) + WORDS.encode(suffix) + [one])
     ten = float(fresh[-2, one] + fresh[-1, zero])
-    assert answer.seen.logprobs["10"] == pytest.approx(ten, abs=1e-4)
+    assert answer.labels.logprobs["10"] == pytest.approx(ten, abs=1e-4)
     alone = float(fresh[-2, one]) + math.log(1 - math.exp(float(fresh[-1, zero])))
-    assert answer.seen.logprobs["1"] == pytest.approx(alone, abs=1e-3)
+    assert answer.labels.logprobs["1"] == pytest.approx(alone, abs=1e-3)
 
 
 def test_long_labels_are_probed_along_their_own_ids(
@@ -125,7 +125,7 @@ def test_long_labels_are_probed_along_their_own_ids(
         ids = WORDS.encode(label)
         fresh = logprobs(stock, head + ids)
         total = sum(float(fresh[len(head) - 1 + k, token]) for k, token in enumerate(ids))
-        told = answer.seen.logprobs[label]
+        told = answer.labels.logprobs[label]
         # A chat endpoint tells the likeliest tokens, which these are not: a bound from above.
         assert told == pytest.approx(total, abs=1e-3) or (not with_ids and told > total)
 
@@ -164,7 +164,7 @@ def test_a_batch_gives_what_one_by_one_gives(engine: Engine) -> None:
     for chain, answer in zip(alone, batch, strict=True):
         [single] = asyncio.run(engine.probe([question(RRM, chain)]))
         for label in RRM.labels:
-            difference = single.seen.logprobs[label] - answer.seen.logprobs[label]
+            difference = single.labels.logprobs[label] - answer.labels.logprobs[label]
             assert abs(difference) < BATCH_TOLERANCE
 
 

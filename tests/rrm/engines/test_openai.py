@@ -272,7 +272,7 @@ def test_labels_of_several_tokens_are_read_along_the_likeliest(endpoint: Scripte
     [found] = asyncio.run(
         engine.probe([ProbeRequest(engine.start(ASK), "{", ("1", "2", "10", "7"))])
     )
-    seen = found.seen.logprobs
+    seen = found.labels.logprobs
     assert seen["10"] == pytest.approx(-1.2)
     assert seen["2"] == pytest.approx(-1.5)
     assert sum(2.718281828 ** seen[label] for label in ("1", "10")) == pytest.approx(

@@ -99,7 +99,7 @@ def test_probes_of_many_callers_are_one_request_and_one_cannot_spoil_the_others(
 
     async def ask(chain: TokenSequence) -> float:
         [answer] = await sglang.probe([ProbeRequest(chain, "", ("1", "2"))])
-        return answer.seen.mass
+        return answer.labels.mass
 
     async def together(many: list[TokenSequence]) -> list[Any]:
         return await asyncio.gather(*map(ask, many), return_exceptions=True)
