@@ -1,4 +1,4 @@
-"""Judge the pairs of a file on the bundled judge: `python examples/judge_pairs.py`."""
+"""Judge a file on the bundled judge: `.venv/bin/python examples/judge_pairs.py`."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Rank several responses by comparing pairs of them: `python examples/rank_responses.py`."""
+"""Rank several responses by comparing pairs of them: `.venv/bin/python examples/rank_responses.py`."""
 
 import asyncio
 

@@ -22,6 +22,7 @@ from judges.written import direction
 from rrm.decision.chains import PairReadout, SwapPair
 from rrm.decision.plan import REPLY_TOKENS
 from rrm.decision.state import READABLE_MASS
+from rrm.engines.registry import engine_entry
 from rrm.errors import install_hint
 from rrm.parse import Unread
 from rrm.types import Pair, Preference
@@ -237,12 +238,24 @@ def would_run(host: ModelHost) -> list[tuple[str, str]]:
     if not engine.can_probe:
         thought = "whole replies, thought through where the orders disagree: no probes here"
     return [
-        ("engine", f"{settings.engine} {computes(settings)}"),
+        ("engine", f"{settings.engine} {computes(settings)}; {abilities(host)}"),
         ("model", f"{engine.card.name}{where}"),
         ("reads", engine.card.reads.describe if engine.card.reads else "any text"),
         ("styles", "; ".join(styles)),
         ("thought", thought),
     ]
+
+
+def abilities(host: ModelHost) -> str:
+    """What the engine can do, as far as it matters here."""
+    capabilities = engine_entry(host.settings.engine).capabilities
+    can = {
+        "is probed": host.engine.can_probe,
+        "takes token ids": capabilities.token_ids,
+        "keeps a prefix cache": capabilities.prefix_cache,
+        "repeats byte by byte on a CPU": capabilities.exact_dtype is not None,
+    }
+    return ", ".join(name for name, able in can.items() if able) or "writes whole replies"
 
 
 def computes(settings: Settings) -> str:

@@ -24,6 +24,8 @@ def test_nano_is_well(tmp_path: Path, style: str) -> None:
     found = run("--style", style, "--json", tmp_path / "doctor.json")
     assert found.exit_code == 0, found.output
     assert "transformers on cpu" in found.output
+    said = " ".join(found.output.split())
+    assert "is probed, takes token ids, repeats byte by byte on a CPU" in said
     assert f"{style} (asked for)" in found.output
     figures = json.loads((tmp_path / "doctor.json").read_text())
     assert figures["findings"] == []
