@@ -1,4 +1,4 @@
-"""Ask a running service, such as `closecall serve`: `.venv/bin/python examples/ask_service.py [URL]`."""
+"""Ask a running service: `.venv/bin/python examples/ask_service.py [URL]`."""
 
 import sys
 

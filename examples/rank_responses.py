@@ -1,4 +1,4 @@
-"""Rank several responses by comparing pairs of them: `.venv/bin/python examples/rank_responses.py`."""
+"""Rank responses by comparing pairs: `.venv/bin/python examples/rank_responses.py`."""
 
 import asyncio
 
