@@ -72,6 +72,7 @@ class ModelHost:
         """the style of requests that name none"""
         self.ladder = settings.ladder or self.engine.card.ladder or LADDER
         self._pairwise: dict[str, PairwiseJudge] = {}
+        self._pointwise: dict[str, PointwiseJudge] = {}
         self._fits(self.style(self.default))
 
     @property
@@ -122,8 +123,12 @@ class ModelHost:
         """The judge of single responses. Raises StyleMismatch."""
         scoring = 1 in self.style(self.default).sizes
         name = style or (self.default if scoring else "grm")
-        spoken = self.style(name)
-        return PointwiseJudge(self.engine, spoken, self.ladder, self.temperature(spoken))
+        if name not in self._pointwise:  # its temperature may stand in a calibration's file
+            spoken = self.style(name)
+            self._pointwise[name] = PointwiseJudge(
+                self.engine, spoken, self.ladder, self.temperature(spoken)
+            )
+        return self._pointwise[name]
 
     def style(self, name: str) -> Style:
         """Raises StyleMismatch for a style that is unknown or that this model was not made for."""
@@ -158,7 +163,7 @@ class ModelHost:
         judge that says nothing readable about this pair is another matter.
         """
         card, style = self.engine.card, self.style(self.default)
-        first, second = ("4", "5") if card.reads is None else card.reads.words[:2]
+        first, second = ("4", "5") if card.reads is None else (*card.reads.words, "1", "2")[:2]
         prompt = "What is 2 + 2?" if card.reads is None else first
         options = JudgeOptions(
             max_thinking_tokens=FIRST_TOKENS, seconds=self.settings.request_timeout

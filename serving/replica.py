@@ -79,7 +79,7 @@ class Judge:
                 else:
                     yield event
             yield self.metrics.judged(await task)
-        except RefusedText as refusal:
+        except (RefusedText, StyleMismatch) as refusal:
             yield Refusal(status=422, detail=str(refusal))
         finally:
             task.cancel()  # the caller left

@@ -46,7 +46,7 @@ class Rewording(Frozen):
         return self
 
     def style(self) -> LabelStyle | ScoreStyle:
-        """The base in these words; what is untrusted is fenced as ever."""
+        """The base in these words; what is untrusted is sanitized as ever."""
         style = family_style(self.base)
         old = style.template
         fresh = PromptTemplate(

@@ -82,7 +82,7 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
         ),
         "scripted": EngineEntry(
             module="rrm.engines.scripted",
-            model="a script: delay=0.05,fault=hang",
+            model="delay=SECONDS, which each call takes",
             capabilities=Capabilities(local_weights=False, probes=True, token_ids=True),
             model_required=False,
         ),

@@ -63,9 +63,7 @@ def of_the_model(
     ] = None,
     base_url: Annotated[
         str | None,
-        typer.Option(
-            rich_help_panel=PANEL, help="Of the engine's server; its key: CLOSECALL_ENGINE_KEY."
-        ),
+        _model_option("Of the engine's server; its key: CLOSECALL_ENGINE_KEY."),
     ] = None,
     style: Annotated[
         str | None,
@@ -77,9 +75,7 @@ def of_the_model(
     ] = None,
     prompt_file: Annotated[
         Path | None,
-        typer.Option(
-            rich_help_panel=PANEL, help="A style of your own (.toml), or another instruction text."
-        ),
+        _model_option("A style of your own (.toml), or another instruction text."),
     ] = None,
     calibration: Annotated[
         Path | None,

@@ -149,3 +149,14 @@ def test_chains_are_decoded_as_told_else_as_calibrated_else_as_the_authors_do(
             assert host.pairwise(None).temperature == temperature
         finally:
             host.close()
+
+
+def test_scoring_opens_its_judge_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = ModelHost(load_settings())
+    try:
+        judge = host.pointwise(None)
+        monkeypatch.setattr(host, "_fitted", None)  # whoever reads the file again fails
+        assert host.pointwise("grm") is judge
+        assert judge.temperature == 0.0
+    finally:
+        host.close()
