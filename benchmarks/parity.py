@@ -58,6 +58,9 @@ class Recorder:
     def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> TokenSequence:
         return self.engine.start(rendered, sampling)
 
+    def begin(self, sequence: TokenSequence, opening: str) -> None:
+        self.engine.begin(sequence, opening)
+
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
         answers = await self.engine.probe(requests)
         for request, answer in zip(requests, answers, strict=True):

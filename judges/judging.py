@@ -18,7 +18,7 @@ from rrm.calibration.monitor import RiskMonitor
 from rrm.decision.chains import ORDERS, Order, SwapPair
 from rrm.decision.driver import Decision, decide
 from rrm.decision.plan import LadderPlan, Plan, Written
-from rrm.decision.policy import Always, Audited, OrdersAgree, Priced, Thresholds
+from rrm.decision.policy import Always, Audited, OrdersAgree, OwnMode, Priced, Thresholds
 from rrm.decision.policy import Policy as DecisionPolicy
 from rrm.decision.priced import PricedPolicy
 from rrm.decision.run import JudgeRun
@@ -43,6 +43,8 @@ class Judge(Protocol):
     def monitor(self) -> RiskMonitor | None: ...
     @property
     def revoked(self) -> str | None: ...
+    @property
+    def chooses_mode(self) -> bool: ...
     def provenance(
         self,
         options: JudgeOptions,
@@ -143,6 +145,8 @@ class Judging:
             return self.audit
         if self.followed is not None:
             return self._stopping(self.followed)
+        if options.effort == "adaptive" and self.judge.chooses_mode:
+            return OwnMode()
         every = options.effort != "full" or options.trace or self.limits.rungs[-1] == 0
         return Always(every)
 

@@ -146,6 +146,12 @@ class OutcomeBuilder:
             judge=judge,
         )
 
+    def _think(self, place: int) -> float | None:
+        """What a hybrid's first token said in one order, whenever that was read."""
+        readings = (readout.reading for readout in self.path)
+        said = (reading.thinks[place] for reading in readings if reading is not None)
+        return next((think for think in said if think is not None), None)
+
     def _order(self, order: Order, margin: float | None) -> OrderReading:
         chain = self.chains.by_order[order]
         return OrderReading(
@@ -155,6 +161,7 @@ class OutcomeBuilder:
             thinking_tokens=chain.thinking_tokens,
             forced=chain.forced,
             chain=chain.sequence.text if self.options.return_chain else None,
+            think=self._think(ORDERS.index(order)),
         )
 
 

@@ -113,6 +113,14 @@ class PairwiseJudge:
         return self.engine.can_probe
 
     @property
+    def chooses_mode(self) -> bool:
+        """Whether adaptive effort leaves it to the model to think or not: a hybrid without rules.
+
+        One whose certificate was revoked thinks whole chains, as any other judge.
+        """
+        return bool(self.style.short) and self.policy is None and not self.revoked
+
+    @property
     def policy(self) -> PricedPolicy | Policy | None:
         """By which adaptive effort stops; none: it thinks whole chains."""
         return self.calibration.policy if self.calibration and not self.revoked else None
@@ -146,7 +154,8 @@ class PairwiseJudge:
             notes.append("no thresholds for this model, so each pair may spend an equal share")
         elif account is None and self.policy is None and options.effort == "adaptive":
             missing = "thresholds for this model" if self.calibration is None else "certificate"
-            notes.append(f"no {missing}, so it thought its whole chain")
+            what = "the model chose its mode" if self.chooses_mode else "it thought its whole chain"
+            notes.append(f"no {missing}, so {what}")
         if calibration is None:
             notes.append("the probability is the model's own, not calibrated")
         return Provenance(

@@ -222,6 +222,7 @@ class Templated:
 
     template: PromptTemplate
     opening: str
+    short: str = ""
 
     def render(
         self, prompt: str, responses: Sequence[str], control: Iterable[str] = ()

@@ -36,6 +36,8 @@ class ProbeReadout:
     mass: float
     scores: tuple[float, ...] | None = None
     spread: float = 0.0
+    think: float | None = None
+    """probability with which a hybrid begins to think, read before it does; None: it is none"""
 
 
 class Style(Protocol):
@@ -51,6 +53,11 @@ class Style(Protocol):
     @property
     def stop(self) -> str:
         """The text by which the model ends its chain."""
+        ...
+
+    @property
+    def short(self) -> str:
+        """Begins the turn of a hybrid that answers without thought, by its own choice; "": none."""
         ...
 
     @property

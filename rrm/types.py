@@ -138,6 +138,8 @@ class StopReason(StrEnum):
     """so close that more thought was not worth its price: a tie"""
     UNPRODUCTIVE = "unproductive"
     """thought was measured not to help this judge, so it read the prompt alone"""
+    SHORT = "short_mode"
+    """a hybrid that has no calibration chose by its first token to answer without thought"""
     ENDED = "chains_ended"
     """both chains closed by themselves"""
     VOTED = "voted"
@@ -169,6 +171,9 @@ class OrderReading(OutcomePart):
     thinking_tokens: int
     forced: bool = Field(description="the chain was closed for it, not by it")
     chain: str | None = Field(None, description="the chain of thought, if asked for")
+    think: float | None = Field(
+        None, description="how likely a hybrid was to begin with thought; null for others"
+    )
 
 
 class Certificate(OutcomePart):

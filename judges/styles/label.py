@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections import defaultdict, deque
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from rrm.errors import StyleMismatch
 from rrm.parse import ParsedVerdict, Unread, after_thought, last_choice
 from rrm.prompt import PAIR_SLOTS, PromptTemplate, Templated, hash_prompt
-from rrm.style import Ask, ProbeReadout
+from rrm.style import Ask, LabelLogprobs, ProbeReadout
 
 CLOSE_THOUGHT = "</think>"
 FLOOR = -50.0
@@ -46,7 +47,8 @@ class LabelStyle(Templated):
     """A pairwise style: two responses, one label.
 
     Several labels may speak for one side, as on a scale; the margin is then the log-odds of the
-    sides.
+    sides. With `short` it is for hybrids, which choose by their first token whether to think
+    (Thinkless, arXiv 2505.13379).
     """
 
     name: str
@@ -72,6 +74,8 @@ class LabelStyle(Templated):
     instead: str | None = None
     """the style for models that differ in that"""
     temperature: float = 0.0
+    short: str = ""
+    """begins the turn of a hybrid model that answers without thought, by its own choice"""
 
     sizes = (2,)
 
@@ -89,6 +93,7 @@ class LabelStyle(Templated):
             self.opening,
             self.forced_suffix(""),
             self.stop,
+            *((self.short,) if self.short else ()),
         )
 
     def with_prompt(self, text: str) -> LabelStyle:
@@ -101,10 +106,25 @@ class LabelStyle(Templated):
         return replace(self, template=self.template.rewritten(text, PAIR_SLOTS, self.name))
 
     def suffix(self, chain: str, ended: bool) -> str:
+        if self.short and not chain:
+            return self.short + self.verdict_opening
         return ("" if ended else self.forced_suffix(chain)) + self.verdict_opening
 
     async def read(self, ask: Ask, suffix: str, n: int) -> ProbeReadout:
-        [seen] = await ask([suffix], self.labels)
+        if self.short and suffix.startswith(self.short):
+            return await self._read_mode(ask, suffix)
+        return self._readout(*await ask([suffix], self.labels))
+
+    async def _read_mode(self, ask: Ask, suffix: str) -> ProbeReadout:
+        """A hybrid before its first token: its verdict in short, and whether it would think."""
+        [seen], [mode] = await asyncio.gather(
+            ask([suffix], self.labels), ask([""], (self.opening, self.short))
+        )
+        think, short = (max(mode.logprobs[one], FLOOR) for one in (self.opening, self.short))
+        readout = self._readout(seen)
+        return replace(readout, think=1 / (1 + math.exp(min(short - think, -FLOOR))))
+
+    def _readout(self, seen: LabelLogprobs) -> ProbeReadout:
         first, second = (
             _any([max(seen.logprobs[label], FLOOR) for label in side])
             for side in (self.first, self.second)
@@ -112,7 +132,10 @@ class LabelStyle(Templated):
         return ProbeReadout(z=first - second, mass=seen.mass)
 
     def parse(self, text: str, n: int) -> ParsedVerdict:
-        rest = after_thought(text, opened=self.opening.startswith("<think>"))
+        opened = self.opening.startswith("<think>")
+        if self.short and text.lstrip().startswith(self.short):
+            text, opened = text.lstrip().removeprefix(self.short), False
+        rest = after_thought(text, opened)
         if isinstance(rest, Unread):
             return rest
         return last_choice(rest, self.verdict, self.menu)

@@ -28,15 +28,26 @@ def families() -> Mapping[str, StyleSpec]:
 
 
 @cache
-def family_style(name: str) -> LabelStyle | ScoreStyle:
-    """The style of one of ours."""
-    return families()[name].style()
+def family_style(name: str, wording: int = 0) -> LabelStyle | ScoreStyle:
+    """The style of one of ours, in the wording of this number.
+
+    Raises StyleMismatch where the family has fewer.
+    """
+    family = families()[name]
+    if not 0 <= wording < family.wordings_count:
+        raise StyleMismatch(
+            f"style {name} has {family.wordings_count} wordings, numbered from 0; {wording} is none"
+        )
+    return family.style(wording)
 
 
-def open_style(name: str) -> Style:
-    """The style called `name`. Raises StyleMismatch, naming the styles there are."""
+def open_style(name: str, wording: int = 0) -> Style:
+    """The style called `name`, in the wording of this number.
+
+    Raises StyleMismatch, naming the styles there are.
+    """
     if name in families():
-        return family_style(name)
+        return family_style(name, wording)
     for point in entry_points(group=ENTRY_POINTS, name=name):
         style: Style = point.load()
         return style

@@ -21,6 +21,8 @@ from judges.styles.toml_file import faults, read_toml
 from rrm.prompt import PAIR_SLOTS, PromptTemplate, Sanitizer, Turn
 from rrm.types import Frozen
 
+INSTRUCTION = "{instruction}"
+
 
 def _one_group(pattern: str) -> str:
     try:
@@ -50,6 +52,9 @@ class ThoughtPart(Frozen):
     """How the chain begins, ends, and is closed early."""
 
     opening: str = Field("", description="begins the assistant's turn")
+    short: str = Field(
+        "", description="begins the turn of a hybrid that answers without thought, by its choice"
+    )
     stop: str = Field(min_length=1, description="the text by which the model ends its chain")
     close: str = Field("", description="appended to a chain that is closed early")
     sections: tuple[str, ...] = Field(
@@ -136,6 +141,9 @@ class StyleSpec(Frozen):
     alternative: bool = Field(
         False, description="those models have another style too, and take this one if told"
     )
+    wordings: tuple[str, ...] = Field(
+        (), description="texts for the slot {instruction}; the first is the style's own"
+    )
     turns: tuple[Turn, ...] = Field(min_length=1)
     response: str = Field("{response}", description="one response in {responses}")
     constants: Mapping[str, str] = Field(default_factory=dict, description="own slots")
@@ -152,10 +160,28 @@ class StyleSpec(Frozen):
         missing = self.shown().missing(self.slots())
         if missing:
             raise ValueError(f"turns: no turn has the slot {', '.join(missing)}")
+        worded = any(INSTRUCTION in turn.content for turn in self.turns)
+        if worded != bool(self.wordings):
+            raise ValueError(f"wordings and the slot {INSTRUCTION} in a turn need each other")
+        if self.thought.short and self.labels is None:
+            raise ValueError("thought.short goes with [labels]; scores have no mode")
         return self
 
-    def shown(self) -> PromptTemplate:
-        return PromptTemplate(self.turns, Sanitizer(self.markers), self.response, self.constants)
+    @property
+    def wordings_count(self) -> int:
+        """In how many wordings it comes."""
+        return max(1, len(self.wordings))
+
+    def shown(self, wording: int = 0) -> PromptTemplate:
+        """The turns, with the instruction in one of its wordings."""
+        turns = self.turns
+        if self.wordings:
+            said = self.wordings[wording]
+            turns = tuple(
+                turn.model_copy(update={"content": turn.content.replace(INSTRUCTION, said)})
+                for turn in turns
+            )
+        return PromptTemplate(turns, Sanitizer(self.markers), self.response, self.constants)
 
     def made_for(self, model: str) -> bool:
         """Whether a model of this name, a directory or a hub id, is of this family."""
@@ -170,13 +196,13 @@ class StyleSpec(Frozen):
             return ("{prompt}", "{response_1}", *own)
         return ("{prompt}", "{responses}", *own)
 
-    def style(self) -> LabelStyle | ScoreStyle:
-        """The style that the file describes."""
+    def style(self, wording: int = 0) -> LabelStyle | ScoreStyle:
+        """The style that the file describes, in the wording of this number."""
         thought = self.thought
         if self.scores is not None:
             return ScoreStyle(
                 name=self.name,
-                template=self.shown(),
+                template=self.shown(wording),
                 low=self.scores.low,
                 high=self.scores.high,
                 sizes=self.scores.responses,
@@ -197,8 +223,9 @@ class StyleSpec(Frozen):
         close = close_sections(thought.sections) if thought.sections else lambda _: thought.close
         return LabelStyle(
             name=self.name,
-            template=self.shown(),
+            template=self.shown(wording),
             opening=thought.opening,
+            short=thought.short,
             stop=thought.stop,
             verdict_opening=self.labels.opening,
             first=self.labels.first,

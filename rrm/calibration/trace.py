@@ -33,6 +33,9 @@ class TracedChain(Frozen):
     margins: tuple[float, ...] = Field(description="verdict margin there; positive prefers a")
     masses: tuple[float, ...] = Field(description="probability the labels hold together there")
     closed: bool = Field(description="it closed by itself, so the last reading was not forced")
+    think: float | None = Field(
+        None, description="how likely a hybrid was to begin with thought; null for others"
+    )
 
     @property
     def length(self) -> int:
@@ -181,8 +184,9 @@ async def _think(chains: SwapPair, ladder: Sequence[int]) -> tuple[TracedChain, 
     for goal in (0, *ladder):
         await chains.grow(goal)
         reading = await chains.read()
-        said = zip(ORDERS, made, *reading.both, strict=True)
-        for order, reader, margin, mass in said:
+        said = zip(ORDERS, made, *reading.both, reading.thinks, strict=True)
+        for order, reader, margin, mass, think in said:
+            reader.think = think if reader.think is None else reader.think
             reader.add(chains.by_order[order].thinking_tokens, margin, mass)
         if chains.ended:
             break
@@ -195,6 +199,7 @@ class _Reader:
     """What one chain says, as it grows."""
 
     def __init__(self) -> None:
+        self.think: float | None = None
         self.tokens: list[int] = []
         self.margins: list[float] = []
         self.masses: list[float] = []
@@ -215,4 +220,5 @@ class _Reader:
             margins=tuple(self.margins),
             masses=tuple(self.masses),
             closed=closed,
+            think=self.think,
         )

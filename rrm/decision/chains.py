@@ -52,6 +52,14 @@ class PairReadout:
     masses: tuple[float | None, float | None]
     """probability that the labels hold together, in each order"""
     scores: tuple[float, float] | None
+    thinks: tuple[float | None, float | None] = (None, None)
+    """probability with which a hybrid begins to think, in each order"""
+
+    @property
+    def think(self) -> float | None:
+        """The mean of the orders in which that was read."""
+        known = [think for think in self.thinks if think is not None]
+        return sum(known) / len(known) if known else None
 
     @property
     def mass(self) -> float:
@@ -108,6 +116,10 @@ class JudgeChain:
             rendered = replace(rendered, messages=(*before, last), opening="")
         self.sanitized = rendered.sanitized
         self.opening = rendered.opening
+        self.choosing = bool(style.short) and whole is None
+        """it is a hybrid's, which may still begin to think, or not"""
+        if self.choosing:
+            rendered = replace(rendered, opening="")
         self.sequence: TokenSequence = engine.start(
             rendered, Sampling(temperature=temperature, seed=seed_of(rendered, vote))
         )
@@ -144,7 +156,10 @@ class JudgeChain:
         if (known := self.reading) is not None:
             return known
         where = len(self.sequence.ids), self.forced
-        suffix = self.style.suffix(self.sequence.text, ended=not self.forced)
+        text = self.sequence.text
+        if self.style.short and not self.choosing:
+            text = self.opening + text
+        suffix = self.style.suffix(text, ended=not self.forced)
         found = await self.style.read(self._ask(), suffix, self.size)
         self._read = where, found
         if not self.sequence.ids:
@@ -164,6 +179,10 @@ class JudgeChain:
         return ask
 
     def growth(self, upto: int) -> ExtendRequest:
+        """What grows it to `upto` tokens of thought; a hybrid is made to think."""
+        if self.choosing and upto > 0:
+            self.engine.begin(self.sequence, self.opening)
+            self.choosing = False
         return ExtendRequest(self.sequence, max(0, upto - len(self.sequence.ids)), self.style.stop)
 
     async def finish(self, tokens: int) -> ParsedVerdict:
@@ -271,7 +290,10 @@ class SwapPair:
             )
         margins = first.z if first else None, -second.z if second else None
         return PairReadout(
-            margins, (first.mass if first else None, second.mass if second else None), scores
+            margins,
+            (first.mass if first else None, second.mass if second else None),
+            scores,
+            (first.think if first else None, second.think if second else None),
         )
 
     async def grow(

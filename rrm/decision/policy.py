@@ -50,6 +50,27 @@ class Always:
 
 
 @dataclass(frozen=True)
+class OwnMode:
+    """Does what a hybrid chooses by its first token: whole chains, or its verdict in short.
+
+    Thinkless (arXiv 2505.13379) at temperature 0, by the mean of both orders.
+    """
+
+    def reads(self, place: Place) -> bool:
+        return True
+
+    def choose(
+        self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
+    ) -> Action | Stop:
+        last = readouts[-1] if readouts else None
+        if last is not None and last.reading is not None and last.readable:
+            think = last.reading.think
+            if think is not None and think < 0.5:
+                return Stop(StopReason.SHORT)
+        return actions[0] if actions else Stop()
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """Stops where the margin passes its rule's threshold, or is too close for thought to pay.
 

@@ -98,6 +98,10 @@ class Engine(Protocol):
         """An empty sequence after `rendered`. Raises RefusedText."""
         ...
 
+    def begin(self, sequence: TokenSequence, opening: str) -> None:
+        """Put `opening` behind the prompt of a sequence that has not grown yet."""
+        ...
+
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
         """Answer all requests, in order. Raises EngineError."""
         ...

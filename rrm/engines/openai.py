@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rrm.engines.base import (
@@ -77,6 +77,10 @@ class OpenAIEngine:
 
     def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> TokenSequence:
         return TextSequence(prompt_ids=[], sampling=sampling, rendered=rendered)
+
+    def begin(self, sequence: TokenSequence, opening: str) -> None:
+        asked = _text_sequence(sequence)
+        asked.rendered = replace(asked.rendered, opening=asked.rendered.opening + opening)
 
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
         if not self.can_probe:

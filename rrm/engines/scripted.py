@@ -71,6 +71,9 @@ class ScriptedEngine:
         self.started += 1
         return sequence
 
+    def begin(self, sequence: TokenSequence, opening: str) -> None:
+        sequence.prompt_ids += map(ord, opening)
+
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
         await self._turn()
         return [

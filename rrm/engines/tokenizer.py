@@ -108,6 +108,9 @@ class TokenEngine:
     def start(self, rendered: Rendered, sampling: Sampling = Sampling()) -> TokenSequence:
         return self.sequence_type(prompt_ids=self.tokenizer.prompt(rendered), sampling=sampling)
 
+    def begin(self, sequence: TokenSequence, opening: str) -> None:
+        sequence.prompt_ids += self.tokenizer.encode(opening)
+
 
 def _ends(directory: Path) -> set[int]:
     """The ids that end a turn, as the model's generation config names them."""

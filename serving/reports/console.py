@@ -17,6 +17,7 @@ WHY = {
     StopReason.MARGIN: "the margin was wide enough",
     StopReason.TOO_CLOSE: "too close to call, and more thought was not worth its price",
     StopReason.UNPRODUCTIVE: "thought does not help this judge, by its calibration",
+    StopReason.SHORT: "the judge itself chose to answer without thought",
     StopReason.ENDED: "both chains closed by themselves",
     StopReason.VOTED: "both chains left it open, so more of them voted",
     StopReason.TOKEN_LIMIT: "the token limit was reached, so the chains were closed",

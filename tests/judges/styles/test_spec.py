@@ -68,6 +68,12 @@ GOLDEN: list[tuple[str, str, ParsedVerdict | str]] = [
     ("prometheus", "One might say [RESULT] A, but no. [RESULT] (B)", SECOND),
     ("prometheus", "Both fine. [RESULT] C", OFF),
     ("prometheus", "A is better", NONE),
+    # Thinkless: the first token says whether it thinks; a mode is no verdict.
+    ("thinkless", "<short>\n\n\\boxed{Assistant 2}", SECOND),
+    ("thinkless", "<think>\n\\boxed{Assistant 1}</think>\n\n\\boxed{Assistant 2}", SECOND),
+    ("thinkless", "<think>\n<short>\\boxed{Assistant 1}", CUT),
+    ("thinkless", "<short>\\boxed{Assistant 3}", OFF),
+    ("thinkless", "<short>", NONE),
 ]  # fmt: skip
 
 
@@ -230,18 +236,32 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("(\\w+)", "\\w+", 20, "exactly one (group)"),
         ("(\\w+)", "(\\w+", 20, "not a regular expression"),
         ("[labels]", "[verdict]", 16, "verdict: Extra inputs"),
+        ('name = "mine"', 'name = "mine"\nwordings = ["Judge."]', None, "need each other"),
+        ("{prompt}", "{instruction} {prompt}", None, "need each other"),
         ("[labels]", "[labels", 16, "(at line 16"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_told_with_its_line(
-    tmp_path: Path, old: str, new: str, line: int, said: str
+    tmp_path: Path, old: str, new: str, line: int | None, said: str
 ) -> None:
     file = mine(tmp_path, old, new)
     with pytest.raises(FileError) as told:
         read_spec(file)
     assert str(file) in str(told.value)
-    assert f"line {line}" in str(told.value)
+    assert line is None or f"line {line}" in str(told.value)
     assert said in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["rrm", "rm-r1", "grm"])
+def test_the_instruction_comes_in_eight_wordings(name: str) -> None:
+    found = [open_style(name, number) for number in range(8)]
+    assert len({style.prompt_hash for style in found}) == 8
+    assert found[0] == open_style(name)
+    texts = [style.render("p", ("x", "y")).messages for style in found]
+    assert len({messages[-1].content[-20:] for messages in texts}) == 1
+    assert "{instruction}" not in str(texts)
+    with pytest.raises(StyleMismatch, match="8 wordings, numbered from 0; 8 is none"):
+        open_style(name, 8)
 
 
 def test_our_own_styles_can_be_given_other_words(tmp_path: Path) -> None:

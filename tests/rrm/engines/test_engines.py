@@ -8,6 +8,7 @@ always one fresh forward pass of stock transformers.
 import asyncio
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -151,6 +152,18 @@ def test_a_chain_is_the_same_with_probing_on_and_off(
         assert [chain.ids for chain in probed] == before
     assert [chain.ids for chain in probed] == [chain.ids for chain in plain]
     assert [chain.text for chain in probed] == [chain.text for chain in plain]
+
+
+def test_an_opening_may_come_after_the_prompt_was_probed(engine: Engine) -> None:
+    """A hybrid is asked for its mode first; what follows is as if it had begun so."""
+    rendered = RRM.render("What is 2 + 3?", ("It is 5.", "It is 6."))
+    late, early = engine.start(replace(rendered, opening="")), engine.start(rendered)
+    asyncio.run(engine.probe([ProbeRequest(late, "", ("<think>\n", "1"))]))
+    engine.begin(late, rendered.opening)
+    grow(engine, [late, early], 12)
+    assert late.text == early.text
+    one, two = asyncio.run(engine.probe([question(RRM, late), question(RRM, early)]))
+    assert one.labels.logprobs == pytest.approx(two.labels.logprobs, abs=1e-3)
 
 
 def test_a_batch_gives_what_one_by_one_gives(engine: Engine) -> None:
