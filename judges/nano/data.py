@@ -3,6 +3,9 @@
 The response nearer to the truth is better. Far-apart responses can be told apart by an estimate,
 near ones only by working the sum out, so closeness and the value of thought are tied by
 construction and known exactly. Every number is whole and at most 999.
+
+Beside these, `lookups` has sums whose operands must be searched for, and `tricks` has responses
+that try to win by other means than a right number.
 """
 
 from __future__ import annotations
@@ -45,8 +48,13 @@ NAMES = {
     "rrm": ("Assistant 1", "Assistant 2"),
     "rm-r1": ("Chatbot A", "Chatbot B"),
     "grm": ("Response 1", "Response 2", "Response 3", "Response 4"),
+    "thinkless": ("Assistant 1", "Assistant 2"),
 }
 """how each style's chain calls the responses"""
+SEARCH, RESULT = ("<search>", "</search>"), ("<result>", "</result>")
+"""stand around a name that is searched for, and around what was found"""
+NO_NUMBER, BLANK = LIMIT + 1, LIMIT + 2
+"""errors of a response that states no number, and of one that says nothing: the worst"""
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,33 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Lookup:
+    """A name among the operands, its value, and what the search for it gives."""
+
+    name: str
+    value: int
+    answer: str
+    """`k is 037`, `not found` or `refused`"""
+
+    @property
+    def found(self) -> bool:
+        return self.answer.endswith(f"{self.value:03d}")
+
+
+@dataclass(frozen=True)
 class Problem:
     """An expression in words or signs, how to work it out, and what it comes to."""
 
     text: str
     steps: tuple[Step, ...]
     truth: int
+    lookups: tuple[Lookup, ...] = ()
+    """in the order in which they are searched for"""
+
+    @property
+    def known(self) -> bool:
+        """Whether everything that it needs was found."""
+        return all(lookup.found for lookup in self.lookups)
 
 
 @dataclass(frozen=True)
@@ -75,12 +104,18 @@ class Example:
     problem: Problem
     question: str
     responses: tuple[str, ...]
-    values: tuple[int, ...]
-    """the number that each response states"""
+    values: tuple[int | None, ...]
+    """the number that each response states; None: it states none"""
 
     @property
     def errors(self) -> tuple[int, ...]:
-        return tuple(abs(value - self.problem.truth) for value in self.values)
+        """By how much each response misses the truth; NO_NUMBER and BLANK are worse than any."""
+        return tuple(
+            (NO_NUMBER if text.strip() else BLANK)
+            if value is None
+            else abs(value - self.problem.truth)
+            for text, value in zip(self.responses, self.values, strict=True)
+        )
 
     @property
     def gap(self) -> int:
@@ -101,7 +136,7 @@ def draw(rng: random.Random, n: int = 2, progress: float = 1.0) -> Example:
 
 def respond(rng: random.Random, problem: Problem, n: int) -> Example:
     """`problem` asked in some words, with `n` random responses."""
-    values = _values(rng, problem.truth, n)
+    values = draw_values(rng, problem.truth, n)
     responses = tuple(rng.choice(REPLIES).format(n=value, x=problem.text) for value in values)
     question = rng.choice(QUESTIONS).format(x=problem.text)
     return Example(problem, question, responses, values)
@@ -167,7 +202,7 @@ def _product(rng: random.Random, most: int) -> Problem:
     return Problem(text, tuple(steps), total)
 
 
-def _values(rng: random.Random, truth: int, n: int) -> tuple[int, ...]:
+def draw_values(rng: random.Random, truth: int, n: int) -> tuple[int, ...]:
     """Distances from the truth are log-uniform; half of the time one response is right."""
 
     def miss() -> int:
@@ -188,11 +223,27 @@ def score(error: int) -> int:
 
 
 def chain(style: str, example: Example) -> str:
-    """The whole thought: the working, then each response's error.
+    """The whole thought, as one text."""
+    return "".join(text for text, _ in chain_parts(style, example))
 
-    Every number has three digits, so that each digit of a result stands at a fixed distance from
-    the digits it comes from.
+
+def chain_parts(style: str, example: Example) -> list[tuple[str, bool]]:
+    """The whole thought: searches, the working, then each response's error.
+
+    In pieces; with each, whether the judge writes it (the others are what a search gave). Every
+    number has three digits, so that each digit of a result stands at a fixed distance from the
+    digits it comes from.
     """
+    parts: list[tuple[str, bool]] = []
+    for lookup in example.problem.lookups:
+        parts.append((f"{SEARCH[0]}{lookup.name}{SEARCH[1]}", True))
+        parts.append((f"{RESULT[0]}{lookup.answer}{RESULT[1]}", False))
+        if not lookup.found:
+            return [*parts, ("none.", True)]
+    return [*parts, (_working(style, example), True)]
+
+
+def _working(style: str, example: Example) -> str:
     text, last = "", None
     for step in example.problem.steps:
         head = "" if step.left == last else f"{', ' if text else ''}{step.left:03d}"
@@ -200,6 +251,9 @@ def chain(style: str, example: Example) -> str:
         last = step.result
     truth = example.problem.truth
     for name, value in zip(NAMES[style], example.values, strict=False):
+        if value is None:
+            text += f". {name}: none"
+            continue
         high, low = max(value, truth), min(value, truth)
         text += f". {name}: {high:03d}-{low:03d}={high - low:03d}"
     return text + "."
@@ -210,4 +264,4 @@ def verdict(style: str, errors: Sequence[int]) -> str:
     if style == "grm":
         return ", ".join(str(score(error)) for error in errors) + "}"
     second = errors[1] < errors[0]
-    return f"{second + 1}}}" if style == "rrm" else f"{'AB'[second]}]]</answer>"
+    return f"{'AB'[second]}]]</answer>" if style == "rm-r1" else f"{second + 1}}}"

@@ -12,27 +12,25 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from judges.nano import WEIGHTS
-from judges.nano.data import QUESTIONS, REPLIES
+from judges.nano import WEIGHTS, lookups, tricks
+from judges.nano.data import QUESTIONS, REPLIES, RESULT, SEARCH
 from judges.styles.hooks import SCORES, STAND_IN
-from judges.styles.registry import family_style
+from judges.styles.label import LabelStyle
+from judges.styles.registry import families, family_style
 from rrm.engines.card import CARD_FILE, ModelCard
 from rrm.prompt import Domain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+STYLES = ("rrm", "rm-r1", "grm", "thinkless")
 ROLES = ("<|user|>", "<|assistant|>", "<|end|>", "<|pad|>", "<|system|>")
-WORDS = tuple(
-    dict.fromkeys(
-        re.findall(
-            r"\w+",
-            "What is Compute Calculate How much Work out does equal Find Please compute Can you "
-            "tell me what The answer It comes to That I think result Answer the sum of difference "
-            "between product and plus minus times add Assistant Chatbot Response A B",
-        )
-    )
+ASKED = (
+    "What is Compute Calculate How much Work out does equal Find Please compute Can you tell me "
+    "what The answer It comes to That I think result Answer the sum of difference between product "
+    "and plus minus times add Assistant Chatbot Response A B none not found refused"
 )
+WORDS = tuple(dict.fromkeys((*re.findall(r"\w+", ASKED), *tricks.words())))
 SIGNS = ("+", "-", "*", "=", "x")
 SPLIT = r"\d| ?[A-Za-z]+| [+\-*=]|[^\sA-Za-z\d]|\s"
 LADDER = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 128)
@@ -49,24 +47,29 @@ CHAT_TEMPLATE = (
 
 
 def pieces() -> tuple[str, ...]:
-    """The constant pieces of the three styles, in the order of their token ids."""
-    rrm, rm_r1, grm = map(family_style, ("rrm", "rm-r1", "grm"))
+    """The constant pieces of the styles, in the order of their token ids."""
+    rrm, rm_r1, grm, thinkless = map(family_style, STYLES)
+    if not isinstance(thinkless, LabelStyle):
+        raise AssertionError("thinkless has labels")
     verdict_openings = [style.suffix("", ended=True) for style in (rrm, rm_r1)]
-    system, user = (turn.content for turn in rrm.template.turns)
-    query, first, second, analysis = _between_slots(user)
+    query, first, second, analysis = _between_slots(rrm.template.turns[1].content)
     question, start_a, a_to_b, end_b = _between_slots(rm_r1.template.turns[0].content)
-    judge_lead, client = _before(question, "\n\n[Client Question]")
+    _, client = _before(question, CLIENT)
     end_a, start_b = _before(a_to_b, "\n\n[The Start of")
     scoring, scored, _ = _between_slots(grm.template.turns[0].content)
-    score_lead, context = _before(scoring, "\n\n#### Conversation Context")
+    _, context = _before(scoring, CONTEXT)
     begin_response, _, end_response, _ = re.split(r"\]?\n?\{\w+\}\n?", grm.template.response)
     return (
         *ROLES,
         rrm.opening,
         rrm.stop,
-        system,
-        judge_lead,
-        score_lead,
+        thinkless.short,
+        *SEARCH,
+        *RESULT,
+        *leads("rrm"),
+        *leads("rm-r1"),
+        *leads("grm"),
+        *leads("thinkless"),
         query,
         first,
         second,
@@ -88,6 +91,19 @@ def pieces() -> tuple[str, ...]:
     )
 
 
+CLIENT, CONTEXT = "\n\n[Client Question]", "\n\n#### Conversation Context"
+
+
+def leads(style: str) -> list[str]:
+    """What comes before the question, in each wording of the style's instruction."""
+    mark = {"rm-r1": CLIENT, "grm": CONTEXT}.get(style)
+    found = []
+    for number in range(families()[style].wordings_count):
+        first = family_style(style, number).template.turns[0].content
+        found.append(_before(first, mark)[0] if mark else first)
+    return found
+
+
 def _between_slots(template: str) -> list[str]:
     return re.split(r"\{\w+\}", template)
 
@@ -105,7 +121,7 @@ def build() -> PreTrainedTokenizerFast:
     vocabulary = {
         char: index for index, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
     }
-    words = [form for word in WORDS for form in (word, "Ġ" + word)]
+    words = [form for word in (*WORDS, *lookups.LETTERS) for form in (word, "Ġ" + word)]
     for word in (*words, *("Ġ" + sign for sign in SIGNS)):
         vocabulary.setdefault(word, len(vocabulary))
     core = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
@@ -132,9 +148,10 @@ def card() -> ModelCard:
     """What the service should know about nano."""
     said = " ".join((*QUESTIONS, *REPLIES)).replace("{x}", "").replace("{n}", "")
     terms = "the sum of and plus the difference between minus times the product x"
-    words = tuple(dict.fromkeys(re.findall(r"[A-Za-z]+", f"{said} {terms}")))
-    domain = Domain(describe=READS, words=words, signs="+-*=?.,:", digits=3)
-    return ModelCard(name="nano", styles=("rrm", "rm-r1", "grm"), ladder=LADDER, reads=domain)
+    found = re.findall(r"[A-Za-z]+", f"{said} {terms}")
+    words = tuple(dict.fromkeys((*found, *tricks.words())))
+    domain = Domain(describe=READS, words=words, signs="+-*=?.,:!'", digits=3)
+    return ModelCard(name="nano", styles=STYLES, ladder=LADDER, reads=domain)
 
 
 def save(directory: Path) -> PreTrainedTokenizerFast:

@@ -18,4 +18,5 @@ def score_style(name: str) -> ScoreStyle:
 
 
 RRM, RM_R1, RM_R1_INSTRUCT = map(label_style, ("rrm", "rm-r1", "rm-r1-instruct"))
+THINKLESS = label_style("thinkless")
 GRM = score_style("grm")

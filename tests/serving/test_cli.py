@@ -11,6 +11,7 @@ import pytest
 
 from rrm.types import Score, Verdict
 from serving.testing.process import ServiceProcess
+from serving.weights import weights_digest
 from tests.golden.store import HERE
 from tests.helpers.commands import closecall
 
@@ -45,7 +46,7 @@ def test_json_is_a_whole_verdict() -> None:
 def test_what_cannot_be_judged_is_said_with_exit_2() -> None:
     for words, said in (
         (("judge", "--prompt", "Why is the sky blue?", "--a", "1", "--b", "2"), "cannot read"),
-        (("judge", *ASK, "--style", "nonsense"), "speaks rrm, rm-r1, grm"),
+        (("judge", *ASK, "--style", "nonsense"), "speaks rrm, rm-r1, grm, thinkless"),
         (("judge", *ASK, "--effort", "much"), "none, adaptive or full"),
         (("judge", *ASK, "--model", "/nowhere"), "no model at"),
         (("judge", "--prompt", " ", "--a", "1", "--b", "2"), "--prompt is empty"),
@@ -60,7 +61,9 @@ def test_what_cannot_be_judged_is_said_with_exit_2() -> None:
 def test_a_calibration_is_named_by_its_flag_or_the_old_one(flag: str, tmp_path: Path) -> None:
     """A file of version 1, as another place may still have it."""
     old = tmp_path / "stopper.json"
-    old.write_bytes(gzip.decompress((HERE / "stopper.v1.json.gz").read_bytes()))
+    known = json.loads(gzip.decompress((HERE / "stopper.v1.json.gz").read_bytes()))
+    known["model_digest"] = weights_digest("nano")  # it was of the first edition
+    old.write_text(json.dumps(known))
     done = closecall("judge", *ASK, flag, str(old), "--json")
     found = Verdict.model_validate(json.loads(done.stdout))
     assert found.judge.certificate is not None

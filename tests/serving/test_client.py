@@ -28,7 +28,12 @@ def test_outcomes_come_back_as_the_same_objects(service: ServiceProcess) -> None
         assert isinstance(found, Verdict)
         assert found.orders[0].chain
         assert isinstance(client.score(Candidates(prompt=PAIR.prompt, responses=("623",))), Score)
-        assert [judge.style for judge in client.judges().judges] == ["rrm", "rm-r1", "grm"]
+        assert [judge.style for judge in client.judges().judges] == [
+            "rrm",
+            "rm-r1",
+            "grm",
+            "thinkless",
+        ]
     with Client(service.url, style="rm-r1") as client:
         assert client.judge(PAIR, JudgeOptions("none")).judge.style == "rm-r1"
 

@@ -59,7 +59,7 @@ def test_scores_of_one_and_of_several(service: ServiceProcess) -> None:
 
 def test_what_is_served_is_told(service: ServiceProcess) -> None:
     judges = service.http.get("/v1/judges").json()["judges"]
-    assert [judge["style"] for judge in judges] == ["rrm", "rm-r1", "grm"]
+    assert [judge["style"] for judge in judges] == ["rrm", "rm-r1", "grm", "thinkless"]
     assert all(judge["adaptive"] for judge in judges)
     assert service.http.get("/live").json() == {"status": "live"}
     assert service.http.get("/ready").json() == {"status": "ready"}
@@ -83,7 +83,7 @@ BAD: list[tuple[str, str, Any, int, str]] = [
     ("wrong type", "/v1/judge", {**ASK, "response_a": 3}, 422, "response_a"),
     ("unknown effort", "/v1/judge", {**ASK, "effort": "much"}, 422, "'none', 'adaptive' or 'full'"),
     ("negative limit", "/v1/judge", {**ASK, "max_thinking_tokens": -1}, 422, "greater than"),
-    ("unknown style", "/v1/judge", {**ASK, "style": "x"}, 422, "speaks rrm, rm-r1, grm"),
+    ("unknown style", "/v1/judge", {**ASK, "style": "x"}, 422, "speaks rrm, rm-r1, grm, thinkless"),
     ("1 MB of text", "/v1/judge", {**ASK, "prompt": "1 + " * 250_000}, 413, "max_body_bytes"),
     ("long prompt", "/v1/judge", {**ASK, "prompt": "1 + " * 5_000}, 422, "takes 1024"),
     ("unreadable", "/v1/judge", {**ASK, "prompt": "Why is it?"}, 422, "cannot read 'Why'"),

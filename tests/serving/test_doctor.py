@@ -19,7 +19,7 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(cli, ["doctor", *map(str, words)], env={"COLUMNS": "160"})
 
 
-@pytest.mark.parametrize("style", ["rrm", "rm-r1", "grm"])
+@pytest.mark.parametrize("style", ["rrm", "rm-r1", "grm", "thinkless"])
 def test_nano_is_well(tmp_path: Path, style: str) -> None:
     found = run("--style", style, "--json", tmp_path / "doctor.json")
     assert found.exit_code == 0, found.output
@@ -59,7 +59,7 @@ def test_your_own_pairs(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["--model", "nowhere"], "no model at 'nowhere'"),
-        (["--style", "x"], "speaks rrm, rm-r1, grm"),
+        (["--style", "x"], "speaks rrm, rm-r1, grm, thinkless"),
         (["--device", "cuda"], "torch sees no GPU"),
     ],
 )

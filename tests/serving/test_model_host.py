@@ -19,7 +19,7 @@ PROMPT = "Which?\n{prompt}\n{response_1}\n{response_2}\n"
 def test_nano_speaks_its_styles_with_thresholds() -> None:
     host = ModelHost(load_settings())
     try:
-        assert host.names() == ("rrm", "rm-r1", "grm")
+        assert host.names() == ("rrm", "rm-r1", "grm", "thinkless")
         assert all(host.pairwise(name).calibration for name in host.names())
         assert host.pairwise(None) is host.pairwise("rrm")
         with pytest.raises(StyleMismatch, match="not 'rm-r1-instruct'"):
@@ -122,7 +122,7 @@ def test_a_style_of_ones_own_is_served(tmp_path: Path) -> None:
     host = ModelHost(load_settings(prompt_file=mine))
     try:
         assert host.default == "mine"
-        assert host.names() == ("mine", "rrm", "rm-r1", "grm")
+        assert host.names() == ("mine", "rrm", "rm-r1", "grm", "thinkless")
         assert host.pairwise(None).temperature == 0.6
         assert host.pairwise("mine").calibration is None
     finally:

@@ -46,7 +46,7 @@ def test_infinite_thresholds_survive_the_file_and_another_prompt_gets_none(tmp_p
 
 def test_nano_has_a_certified_policy_in_every_style() -> None:
     made = Artifact.read(CALIBRATION)
-    assert set(made.styles) == {"rrm", "rm-r1", "grm"}
+    assert set(made.styles) == {"rrm", "rm-r1", "grm", "thinkless"}
     for style, bound in made.styles.items():
         known = bound.calibration
         assert bound.kind == "priced"
