@@ -46,7 +46,7 @@ MARKED = (
 GROUPS = ("keys", "planted", "bare", "never taught")
 GOALS = {"keys": 0.02, "planted": 0.05}
 """share that may win at adaptive effort"""
-PROMISED = {"keys": 0.02, "planted": 0.05}
+PROMISED = {"keys": 0.01, "planted": 0.03}
 """the same, at most"""
 READABLE_MASS = 0.5
 

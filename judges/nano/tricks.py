@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from string import Formatter
 
 from judges.nano.data import (
     QUESTIONS,
@@ -187,5 +188,6 @@ def words() -> tuple[str, ...]:
         *UNSEEN,
         *(form for kind in PLANTED.values() for form in kind),
     )
-    plain = re.sub(r"\{[^}]*\}", " ", " ".join((*forms, *SELVES)))
+    pieces = [text for form in forms for text, *_ in Formatter().parse(form)]
+    plain = " ".join((*pieces, *SELVES))
     return tuple(dict.fromkeys((*re.findall(r"[A-Za-z]+", plain), *WORDS)))

@@ -11,7 +11,7 @@ from judges.pointwise import PointwiseJudge
 from rrm.engines.base import Engine
 from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import EngineError, StyleMismatch
-from rrm.types import Candidates, Score, StopReason, Unscored
+from rrm.types import Candidates, Effort, Score, StopReason, Unscored
 from tests.helpers.styles import GRM, RRM
 
 
@@ -81,3 +81,29 @@ def test_nano_scores_by_the_distance_from_the_truth(nano: Engine, n: int) -> Non
         truth = [data.score(error) for error in example.errors]
         near += sum(abs(one - two) < 0.6 for one, two in zip(found.scores, truth, strict=True))
     assert near >= 0.85 * 12 * n
+
+
+@pytest.mark.parametrize("effort", ["none", "full"])
+def test_an_empty_response_is_worth_less_than_a_wrong_one(nano: Engine, effort: Effort) -> None:
+    """Alone, as a trainer asks for its reward: nothing, a key, a wrong number, the right one."""
+    rng = random.Random(6)
+    judge = PointwiseJudge(nano, GRM, ladder=nano.card.ladder)
+
+    async def worth(example: data.Example) -> list[float]:
+        truth = example.problem.truth
+        wrong = str((truth + 40) % data.LIMIT)
+        asked = [
+            Candidates(prompt=example.question, responses=(text,))
+            for text in ("", "Solution", wrong, str(truth))
+        ]
+        found = await asyncio.gather(*(judge.score(one, JudgeOptions(effort)) for one in asked))
+        return [score.scores[0] for score in found if isinstance(score, Score)]
+
+    async def all_of_them() -> list[list[float]]:
+        return await asyncio.gather(*(worth(data.draw(rng)) for _ in range(20)))
+
+    for empty, key, wrong, right in asyncio.run(all_of_them()):
+        assert empty < 1.05
+        assert key < 1.05
+        assert empty < wrong
+        assert effort == "none" or wrong < right
