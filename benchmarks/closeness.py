@@ -35,10 +35,11 @@ from serving.settings import load_settings
 
 STYLES = ("rrm", "rm-r1")
 MOST_LOST = 0.01
-MOST_OF_FULL = 0.45
-MOST_OF_UNIFORM = 0.60
-LEAST_CORRELATION = 0.4
-LEAST_SAVED = 0.58
+"""which is certified; missed where the interval lies above it, as 500 pairs tell it to .01"""
+MOST_OF_FULL = 0.25
+MOST_OF_UNIFORM = 0.25
+LEAST_CORRELATION = 0.5
+LEAST_SAVED = 0.64
 SUFFIX = 2
 """tokens of one probe of nano in either style"""
 
@@ -187,8 +188,12 @@ def report(style: str, rows: list[Row], ladder: Sequence[int], seed: int) -> dic
 def missed(style: str, found: dict[str, Any]) -> list[str]:
     """Which promises this style did not hold."""
     lines = []
-    if found["lost"] > MOST_LOST:
-        lines.append(f"{style}: adaptive loses {found['lost']:.3f}, more than {MOST_LOST}")
+    low, high = found["lost_95"]
+    if low > MOST_LOST:
+        lines.append(
+            f"{style}: adaptive loses {found['lost']:.3f} [{low:.3f}, {high:.3f}], more than "
+            f"{MOST_LOST} however it is drawn"
+        )
     if found["of_full"] > MOST_OF_FULL:
         lines.append(f"{style}: {found['of_full']:.2f} of full, more than {MOST_OF_FULL}")
     if found["of_uniform"] > MOST_OF_UNIFORM:

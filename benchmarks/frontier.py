@@ -88,7 +88,7 @@ MOST_LOST = 0.01
 LEAST_SAVED = {
     ("mixed", "saved"): 0.79,
     ("mixed", "saved (computed)"): 0.61,
-    ("mixed", "saved (reading at a tenth)"): 0.76,
+    ("mixed", "saved (reading at a tenth)"): 0.74,
     ("mixed, liking 1.5", "saved"): 0.79,
     ("mixed, liking 1.5", "saved (computed)"): 0.59,
     ("mixed, liking 1.5", "saved (reading at a tenth)"): 0.74,

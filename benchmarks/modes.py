@@ -36,7 +36,8 @@ from rrm.engines import open_engine
 from rrm.types import Effort, Verdict
 
 STYLE = "thinkless"
-ALPHA = 0.3
+ALPHA = 1.0
+"""the authors' .001 was set for chains of thousands of tokens; see `--sweep`"""
 SWEPT = (0.001, 0.01, 0.1, 0.3, 1.0)
 STEPS = 40
 RETEACH = 200
