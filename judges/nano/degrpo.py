@@ -23,13 +23,13 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from judges.nano import data
 from judges.nano.lessons import Teacher, padded
-from judges.nano.train import loss_of
+from judges.nano.train import loss_of, update
 from judges.styles.label import LabelStyle
 from judges.styles.registry import family_style
 from rrm.parse import Choice
 
-SHORT_RIGHT, THINK_RIGHT, WRONG = 1.0, 0.5, -1.0
-"""rewards; a reply without a verdict is wrong"""
+SHORT_RIGHT, THINK_RIGHT, WRONG, MALFORMED = 1.0, 0.5, -1.0, -1.0
+"""rewards of a right reply in short, of one with thought, of a wrong one, of one in no mode"""
 GROUP = 8
 """replies to one question"""
 QUESTIONS = 16
@@ -125,6 +125,8 @@ class ModeTrainer:
         self.words, self.style = words, style
         self.teacher = Teacher(words)
         [self.think], [self.short] = map(self.teacher.encode, (style.opening, style.short))
+        self.at_once = self.teacher.encode(style.suffix("", ended=False))
+        """how a reply in short begins: its mode, then where the verdict's label stands"""
 
     def train(
         self,
@@ -149,10 +151,7 @@ class ModeTrainer:
             for start in range(0, len(order), MINI_BATCH):
                 chosen = replies.rows(order[start : start + MINI_BATCH])
                 loss = self.loss(trained, chosen, settings.alpha)
-                optimizer.zero_grad()
-                torch.autograd.backward(loss)
-                torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
-                optimizer.step()
+                update(trained, optimizer, loss)
         trained.eval()
         return trained
 
@@ -212,12 +211,20 @@ class ModeTrainer:
         )
 
     def reward(self, reply: Sequence[int], example: data.Example) -> float:
-        """What one reply, as token ids, is worth."""
+        """What one reply, as token ids, is worth.
+
+        It thinks and closes its thought, or gives its verdict at once. Anything else is malformed:
+        a policy finds out soon that thought behind another first token would pass for none.
+        """
         text = str(self.words.decode(list(reply), skip_special_tokens=True))
         verdict = self.style.parse(text, 2)
-        if not isinstance(verdict, Choice) or verdict.index != example.better:
+        thought = reply[0] == self.think
+        in_short = list(reply[: len(self.at_once)]) == self.at_once
+        if not isinstance(verdict, Choice) or not (thought or in_short):
+            return MALFORMED
+        if verdict.index != example.better:
             return WRONG
-        return THINK_RIGHT if reply[0] == self.think else SHORT_RIGHT
+        return THINK_RIGHT if thought else SHORT_RIGHT
 
     @torch.no_grad()
     def modes(
@@ -229,9 +236,8 @@ class ModeTrainer:
         ]
         logits = self._after(model, prompts)
         think = torch.sigmoid(logits[:, self.think] - logits[:, self.short]).tolist()
-        close = self.teacher.encode(self.style.suffix("", ended=False))
         first, second = (self.teacher.encode(label)[0] for label in self.style.labels)
-        logits = self._after(model, [prompt + close for prompt in prompts])
+        logits = self._after(model, [prompt + self.at_once for prompt in prompts])
         return think, (logits[:, first] - logits[:, second]).abs().tolist()
 
     @torch.no_grad()
@@ -260,7 +266,7 @@ class ModeTrainer:
                 eos_token_id=self.words.eos_token_id,
             )
             for reply, example in zip(made[:, ids.shape[1] :].tolist(), some, strict=True):
-                right.append(self.reward(reply, example) != WRONG)
+                right.append(self.reward(reply, example) > 0)
                 thought = reply[0] == self.think
                 end = reply.index(stop) if stop in reply else len(reply)
                 tokens.append(end - 1 if thought else 0)
@@ -288,13 +294,12 @@ def reteach(
     teacher = Teacher(words, shares=(0.0, 0.0, 0.0, 1.0), mode=lambda gap: 0.5)
     rng = random.Random(f"reteach {seed}")
     optimizer = torch.optim.AdamW(copied.parameters(), lr=2e-4, weight_decay=0.0)
-    for _ in range(steps):
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-4 * (1 - step / steps)
         rows = [teacher.row(rng, 1.0, fine=True) for _ in range(32)]
         loss = loss_of(copied, padded(rows, words.pad_token_id))
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(copied.parameters(), 1.0)
-        optimizer.step()
+        update(copied, optimizer, loss)
     copied.eval()
     return copied
 

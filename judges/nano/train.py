@@ -65,6 +65,14 @@ def loss_of(model: LlamaForCausalLM, batch: Batch, device: str = "cpu") -> torch
     return (losses * shares).sum() / shares.sum()
 
 
+def update(model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """One step down `loss`, its gradient clipped to a norm of 1."""
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+
+
 def batches(lessons: Lessons, step: int, workers: int) -> Iterator[Batch]:
     """Those of `step` and on."""
     rest = Subset(lessons, range(step // CHUNK, len(lessons)))
@@ -108,10 +116,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
         loss = loss_of(model, batch, device)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        update(model, optimizer, loss)
         step, mean = step + 1, 0.98 * mean + 0.02 * loss.detach()
         if step % 500 == 0:
             spent = time.monotonic() - began

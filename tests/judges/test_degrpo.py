@@ -60,8 +60,11 @@ def test_what_a_reply_is_worth() -> None:
         "<think>\n1+1</think>\n\n\\boxed{Assistant 2}<|end|>": degrpo.THINK_RIGHT,
         "<short>\n\n\\boxed{Assistant 1}<|end|>": degrpo.WRONG,
         "<think>\n</think>\n\n\\boxed{Assistant 1}<|end|>": degrpo.WRONG,
-        "<think>\n\\boxed{Assistant 2}": degrpo.WRONG,
-        "<short>2": degrpo.WRONG,
+        "<think>\n\\boxed{Assistant 2}": degrpo.MALFORMED,
+        "<short>2": degrpo.MALFORMED,
+        # Thought that hides behind the other mode, or behind none, is not worth what none is.
+        "<short>1+1=2</think>\n\n\\boxed{Assistant 2}<|end|>": degrpo.MALFORMED,
+        "1+1=2</think>\n\n\\boxed{Assistant 2}<|end|>": degrpo.MALFORMED,
     }
     for reply, reward in worth.items():
         ids = trainer.teacher.encode(reply)
