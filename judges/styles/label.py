@@ -106,7 +106,7 @@ class LabelStyle(Templated):
         return replace(self, template=self.template.rewritten(text, PAIR_SLOTS, self.name))
 
     def suffix(self, chain: str, ended: bool) -> str:
-        if self.short and not chain:
+        if self.short and not chain and not ended:
             return self.short + self.verdict_opening
         return ("" if ended else self.forced_suffix(chain)) + self.verdict_opening
 

@@ -131,6 +131,23 @@ def test_what_a_search_gave_is_read_and_never_learnt() -> None:
     assert seen > 20
 
 
+def test_a_hybrid_is_taught_replies_in_its_modes_and_no_other() -> None:
+    """One mode token; in short the verdict stands right behind it."""
+    teacher = lessons.Teacher(WORDS, shares=(0.0, 0.0, 0.0, 1.0))
+    rng = random.Random(3)
+    [think], [short], [stop] = map(teacher.encode, ("<think>\n", "<short>", "</think>"))
+    [assistant] = teacher.encode("<|assistant|>")
+    [opening] = teacher.encode("\n\n\\boxed{Assistant ")
+    modes: Counter[tuple[int, float]] = Counter()
+    for _ in range(400):
+        ids, weights = teacher.row(rng, 1.0, True)
+        mode, *rest = ids[ids.index(assistant) + 1 :]
+        modes[mode, weights[ids.index(assistant) + 1]] += 1
+        assert (rest.count(think), rest.count(short), rest.count(opening)) == (0, 0, 1)
+        assert rest.index(opening) == (0 if mode == short else rest.index(stop) + 1)
+    assert set(modes) == {(mode, weight) for mode in (think, short) for weight in (0.0, 1.0)}
+
+
 def test_batches_hang_on_the_seed_and_the_step_alone() -> None:
     schedule = lessons.Schedule(steps=1000)
     one, two = (lessons.Lessons(WORDS, 3, schedule)[40] for _ in range(2))
