@@ -125,7 +125,7 @@ class ModeTrainer:
         self.words, self.style = words, style
         self.teacher = Teacher(words)
         [self.think], [self.short] = map(self.teacher.encode, (style.opening, style.short))
-        self.at_once = self.teacher.encode(style.suffix("", ended=False))
+        self.short_start = self.teacher.encode(style.suffix("", ended=False))
         """how a reply in short begins: its mode, then where the verdict's label stands"""
 
     def train(
@@ -219,7 +219,7 @@ class ModeTrainer:
         text = str(self.words.decode(list(reply), skip_special_tokens=True))
         verdict = self.style.parse(text, 2)
         thought = reply[0] == self.think
-        in_short = list(reply[: len(self.at_once)]) == self.at_once
+        in_short = list(reply[: len(self.short_start)]) == self.short_start
         if not isinstance(verdict, Choice) or not (thought or in_short):
             return MALFORMED
         if verdict.index != example.better:
@@ -237,7 +237,7 @@ class ModeTrainer:
         logits = self._after(model, prompts)
         think = torch.sigmoid(logits[:, self.think] - logits[:, self.short]).tolist()
         first, second = (self.teacher.encode(label)[0] for label in self.style.labels)
-        logits = self._after(model, [prompt + self.at_once for prompt in prompts])
+        logits = self._after(model, [prompt + self.short_start for prompt in prompts])
         return think, (logits[:, first] - logits[:, second]).abs().tolist()
 
     @torch.no_grad()
