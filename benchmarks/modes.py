@@ -27,7 +27,7 @@ from scipy.stats import mannwhitneyu, spearmanr
 
 from benchmarks.attacks import judge_of
 from benchmarks.report import finish, interval, machine, parser
-from judges.nano import WEIGHTS, data
+from judges.nano import WEIGHTS, data, tokenizer
 from judges.nano.pairs import pair_of
 from judges.options import JudgeOptions
 from judges.pairwise import PairwiseJudge
@@ -39,7 +39,7 @@ STYLE = "thinkless"
 ALPHA = 1.0
 """the authors' .001 was set for chains of thousands of tokens; see `--sweep`"""
 SWEPT = (0.001, 0.01, 0.1, 0.3, 1.0)
-STEPS = 40
+STEPS = 28
 RETEACH = 200
 """steps of supervised training by which the copy comes to choose by a coin"""
 HELD = 400
@@ -100,7 +100,7 @@ def trained(
     some = held_out(n, 0)
     right, tokens = trainer.decide(model, some)
     if keep:
-        words.save_pretrained(keep)
+        tokenizer.save(Path(keep))
         model.save_pretrained(keep)
     fifth = max(1, len(rewards) // 5)
     return {
