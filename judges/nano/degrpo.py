@@ -293,10 +293,10 @@ def reteach(
     copied.train()
     teacher = Teacher(words, shares=(0.0, 0.0, 0.0, 1.0), mode=lambda gap: 0.5)
     rng = random.Random(f"reteach {seed}")
-    optimizer = torch.optim.AdamW(copied.parameters(), lr=2e-4, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(copied.parameters(), lr=RATE, weight_decay=0.0)
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 2e-4 * (1 - step / steps)
+            group["lr"] = RATE * (1 - step / steps)
         rows = [teacher.row(rng, 1.0, fine=True) for _ in range(32)]
         loss = loss_of(copied, padded(rows, words.pad_token_id))
         update(copied, optimizer, loss)

@@ -20,7 +20,6 @@ from judges.nano.lookups import draw_lookup
 from judges.nano.tokenizer import STYLES
 from judges.nano.tricks import draw_tricked
 from judges.styles.hooks import STAND_IN
-from judges.styles.label import LabelStyle
 from judges.styles.registry import families, open_style
 from rrm.style import Style
 
@@ -119,10 +118,11 @@ class Teacher:
         if head:
             weights[-1] = 1.0
         verdict = [*self.encode(data.verdict(name, example.errors)), self.words.eos_token_id]
-        if isinstance(style, LabelStyle) and style.short:
+        if style.short:
             chosen = rng.random() < 0.5  # else the mode is forced, and the model learns to follow
             think = rng.random() < (self.mode(example.gap) if chosen else 0.5)
-            mode = self.encode(style.opening if think else style.short)
+            opening = style.render(example.question, example.responses).opening
+            mode = self.encode(opening if think else style.short)
             ids += mode
             weights += [float(chosen)] * len(mode)
             if not think:
@@ -137,9 +137,7 @@ class Teacher:
         cut = 0 if rng.random() < 0.5 else rng.randint(0, len(chain))
         kept = len(chain) if whole else cut
         done = kept == len(chain)
-        close = self.encode(_close(style) + style.suffix(STAND_IN, ended=True))
-        if name == "grm":
-            close = self.encode(style.suffix(STAND_IN, ended=False))
+        close = self.encode(style.suffix(STAND_IN, ended=False))
         ids += chain[:kept]
         weights += written[:kept]
         label = 10.0 if fine and not done else 3.0
@@ -193,10 +191,6 @@ def padded(rows: list[Row], pad: int) -> Batch:
         ids[index, : len(tokens)] = torch.tensor(tokens)
         weights[index, : len(shares)] = torch.tensor(shares)
     return ids, weights
-
-
-def _close(style: Style) -> str:
-    return style.forced_suffix("") if isinstance(style, LabelStyle) else ""
 
 
 def _draw(rng: random.Random, n: int, progress: float) -> data.Example:

@@ -33,6 +33,8 @@ ASKED = (
 WORDS = tuple(dict.fromkeys((*re.findall(r"\w+", ASKED), *tricks.words())))
 SIGNS = ("+", "-", "*", "=", "x")
 SPLIT = r"\d| ?[A-Za-z]+| [+\-*=]|[^\sA-Za-z\d]|\s"
+CLIENT, CONTEXT = "\n\n[Client Question]", "\n\n#### Conversation Context"
+"""where rm-r1 and grm go on from their instruction to the question"""
 LADDER = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 128)
 READS = (
     "short questions about sums, differences and products of whole numbers up to 999, "
@@ -89,9 +91,6 @@ def pieces() -> tuple[str, ...]:
         STAND_IN,
         SCORES,
     )
-
-
-CLIENT, CONTEXT = "\n\n[Client Question]", "\n\n#### Conversation Context"
 
 
 def leads(style: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Makes nano: `python -m judges.nano.train OUT [--steps 30000] [--seed 0] [--device cpu]`.
+"""Makes nano: `python -m judges.nano.train OUT [--steps 40000] [--seed 0] [--device cpu]`.
 
 Two phases: 70 % of the steps at rate 1e-3 falling, whole chains first, then mostly cut ones, so
 that a verdict can be read anywhere; 30 % from 4e-4 with heavier verdicts behind cut chains, since
@@ -26,18 +26,16 @@ EVERY = 1_008
 """steps between two checkpoints; whole chunks"""
 
 
-def new_model(
-    words: PreTrainedTokenizerFast, hidden: int = 128, layers: int = 4
-) -> LlamaForCausalLM:
+def new_model(words: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """0.86 million parameters. Llama: for qwen2, transformers ignores the saved tokenizer."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(words),
-            hidden_size=hidden,
-            intermediate_size=3 * hidden,
-            num_hidden_layers=layers,
-            num_attention_heads=hidden // 32,
-            num_key_value_heads=hidden // 64,
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
             max_position_embeddings=1024,
             tie_word_embeddings=True,
             rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
@@ -86,8 +84,6 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     workers: int = 0,
-    hidden: int = 128,
-    layers: int = 4,
 ) -> float:
     """Train for `steps` and write the model directory. Returns the smoothed loss.
 
@@ -96,7 +92,7 @@ def train(
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     words = tokenizer.save(out)
-    model = new_model(words, hidden, layers)
+    model = new_model(words)
     torch.nn.Module.to(model, device)
     schedule = Schedule(steps)
     optimizer = torch.optim.AdamW(
@@ -138,7 +134,7 @@ def main() -> None:
     """Train as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=30_000)
+    parser.add_argument("--steps", type=int, default=40_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches")
