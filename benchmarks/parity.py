@@ -61,6 +61,9 @@ class Recorder:
     def begin(self, sequence: TokenSequence, opening: str) -> None:
         self.engine.begin(sequence, opening)
 
+    def append(self, sequence: TokenSequence, text: str) -> None:
+        self.engine.append(sequence, text)
+
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
         answers = await self.engine.probe(requests)
         for request, answer in zip(requests, answers, strict=True):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from judges.options import JudgeOptions, Watch
-from judges.outcome import SPENT, OutcomeBuilder, checkpoint, weighed
+from judges.outcome import SPENT, OutcomeBuilder, checkpoint, looked_up, weighed
 from judges.written import agree
 from rrm.allocation.account import Unlimited
 from rrm.budget import PairAccount
@@ -25,6 +25,7 @@ from rrm.decision.run import JudgeRun
 from rrm.decision.state import Readout
 from rrm.decision.thresholds import PROMPT_ONLY, Policy
 from rrm.errors import EngineError
+from rrm.search.evidence import Evidence
 from rrm.types import Provenance, StopReason, Unscored, Verdict
 
 Rules = PricedPolicy | Policy
@@ -86,6 +87,7 @@ class Judging:
         watch: Watch | None,
         account: PairAccount | None,
         began: float,
+        evidence: Evidence,
     ) -> None:
         self.judge, self.options, self.account, self.watch = judge, options, account, watch
         self.began = began
@@ -101,6 +103,7 @@ class Judging:
             self._marginal_value,
             watch,
             no_thought=options.effort == "none",
+            evidence=evidence,
         )
 
     async def outcome(self) -> Verdict | Unscored:
@@ -202,6 +205,7 @@ class Judging:
         if self.audit is not None and self.audit.early is not None:
             note = f"audited: it would have stopped after {self.audit.early[0].tokens} tokens"
             judge = judge.model_copy(update={"notes": (*judge.notes, note)})
+        judge = looked_up(judge, self.run.evidence)
         return OutcomeBuilder(
             self.options,
             self.run.chains,

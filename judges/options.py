@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rrm.decision.chains import ChainText
+from rrm.search.evidence import Evidence
+from rrm.search.registry import Given, Searchers
 from rrm.types import Checkpoint, Effort
 
 LADDER = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -35,8 +37,20 @@ class JudgeOptions:
     seconds: float | None = None
     trace: bool = False
     """with effort full: read every checkpoint too, although nothing depends on it"""
+    evidence: Given = None
+    """to search in: texts, or the name of one of the service's searchers; None: its own, if any"""
+    max_searches: int | None = None
+    """of each chain; None leaves it to the limits of searches"""
 
     @property
     def plain(self) -> bool:
         """Adaptive, and nothing but the calibration says when to stop."""
-        return self.effort == "adaptive" and self.max_thinking_tokens is None
+        limits = (self.max_thinking_tokens, self.max_searches)
+        return self.effort == "adaptive" and limits == (None, None)
+
+    def search_in(self, searchers: Searchers) -> Evidence:
+        """What one judgement may search. Raises UnknownSearcher."""
+        limits = searchers.limits
+        if self.max_searches is not None:
+            limits = replace(limits, rounds=min(limits.rounds, self.max_searches))
+        return Evidence(searchers.of(self.evidence), limits)

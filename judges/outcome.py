@@ -14,6 +14,7 @@ from rrm.decision.priced import PricedPolicy
 from rrm.decision.state import Readout
 from rrm.decision.thresholds import Policy
 from rrm.parse import ParsedVerdict, Unread
+from rrm.search.evidence import Evidence
 from rrm.types import (
     SCHEMA,
     Checkpoint,
@@ -125,7 +126,8 @@ class OutcomeBuilder:
     ) -> Verdict:
         known = [margin for margin in margins if margin is not None]
         judge = self.judge
-        if reason in LATE:
+        searched = self.usage.searches and not getattr(self.policy, "searches", False)
+        if reason in LATE or searched:
             judge = judge.model_copy(update={"certificate": None})
         return Verdict(
             version=SCHEMA,
@@ -165,6 +167,15 @@ class OutcomeBuilder:
         )
 
 
+def looked_up(judge: Provenance, evidence: Evidence) -> Provenance:
+    """With what was searched, and what of it failed."""
+    records = evidence.records
+    failed = [f"search failed ({one.query!r}): {one.failed}" for one in records if one.failed]
+    lost = [f"what a search found could not be read: {why}" for why in evidence.unread]
+    notes = (*judge.notes, *dict.fromkeys([*failed, *lost]))
+    return judge.model_copy(update={"searches": records, "notes": notes})
+
+
 def checkpoint(
     readout: Readout, calibration: Calibration | None, policy: PricedPolicy | Policy | None
 ) -> Checkpoint | None:
@@ -175,6 +186,7 @@ def checkpoint(
     return Checkpoint(
         at=readout.at,
         thinking_tokens=readout.tokens,
+        searches=readout.searches,
         margin=found.margin,
         margins=reading.margins,
         probability=0.5 if abs(found.margin) < TIE else found.probability,

@@ -15,6 +15,7 @@ from rrm.decision.priced import PricedPolicy
 from rrm.decision.thresholds import Policy
 from rrm.engines.base import Engine
 from rrm.errors import RefusedText, StyleMismatch
+from rrm.search.registry import NO_SEARCHERS, Searchers
 from rrm.style import Style
 from rrm.types import (
     SCHEMA,
@@ -43,15 +44,19 @@ class PairwiseJudge:
         ladder: tuple[int, ...] = LADDER,
         temperature: float = 0.0,
         monitor: RiskMonitor | None = None,
+        searchers: Searchers = NO_SEARCHERS,
     ) -> None:
-        """monitor: takes some pairs, which are thought through whole for it."""
+        """monitor: takes some pairs, which are thought through whole for it.
+
+        searchers: what it may look up in.
+        """
         if engine.control:
             style.check(engine.control)
         if 2 not in style.sizes:
             raise StyleMismatch(f"style {style.name} scores one response and compares none")
         self.engine, self.style, self.calibration = engine, style, calibration
         self.ladder, self.temperature = ladder, temperature
-        self.monitor = monitor
+        self.monitor, self.searchers = monitor, searchers
 
     async def judge(
         self,
@@ -70,6 +75,12 @@ class PairwiseJudge:
             if budget is not None:
                 budget.skip()
             return self._identical(options, began)
+        try:
+            evidence = options.search_in(self.searchers)
+        except RefusedText:
+            if budget is not None:
+                budget.skip()
+            raise
         length = len(prompt_text(pair.prompt)) + len(pair.response_a) + len(pair.response_b)
 
         def chains_at(
@@ -77,7 +88,9 @@ class PairwiseJudge:
         ) -> Awaitable[SwapPair]:
             return prepared(
                 length,
-                lambda: SwapPair(self.engine, self.style, pair, temperature, whole, vote),
+                lambda: SwapPair(
+                    self.engine, self.style, pair, temperature, whole, vote, evidence.given
+                ),
             )
 
         # An endpoint that cannot be probed is asked to reply at once first, unless whole chains
@@ -102,7 +115,8 @@ class PairwiseJudge:
             return await chains_at(deciding.vote_temperature if deciding else 0.0, vote=vote)
 
         try:
-            return await Judging(self, options, chains, more, watch, account, began).outcome()
+            judging = Judging(self, options, chains, more, watch, account, began, evidence)
+            return await judging.outcome()
         finally:
             if account is not None:
                 account.end()

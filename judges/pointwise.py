@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from judges.options import LADDER, REPLY_AT_ONCE, JudgeOptions
-from rrm.decision.chains import JudgeChain, prepared
+from judges.outcome import looked_up
+from rrm.allocation.account import Unlimited
+from rrm.decision.chain import JudgeChain
+from rrm.decision.chains import prepared
 from rrm.decision.plan import REPLY_TOKENS
+from rrm.decision.search import answer
 from rrm.decision.state import READABLE_MASS
 from rrm.engines.base import Engine
 from rrm.errors import EngineError, StyleMismatch
 from rrm.parse import ParsedVerdict, Scores, Unread
+from rrm.search.evidence import Evidence
+from rrm.search.registry import NO_SEARCHERS, Searchers
 from rrm.style import Style
 from rrm.types import (
     SCHEMA,
@@ -21,6 +28,7 @@ from rrm.types import (
     StopReason,
     Unscored,
     UnscoredReason,
+    Usage,
     prompt_text,
 )
 
@@ -34,7 +42,9 @@ class PointwiseJudge:
         style: Style,
         ladder: tuple[int, ...] = LADDER,
         temperature: float = 0.0,
+        searchers: Searchers = NO_SEARCHERS,
     ) -> None:
+        self.searchers = searchers
         if engine.control:
             style.check(engine.control)
         if 1 not in style.sizes:
@@ -57,100 +67,112 @@ class PointwiseJudge:
                 f"style {self.style.name} scores up to {max(self.style.sizes)} responses at once, "
                 f"not {len(candidates.responses)}; send several requests"
             )
-        prompt = prompt_text(candidates.prompt)
+        prompt, evidence = prompt_text(candidates.prompt), options.search_in(self.searchers)
         whole = None if self.engine.can_probe else REPLY_AT_ONCE if options.effort == "none" else ""
         chain = await prepared(
             len(prompt) + sum(map(len, candidates.responses)),
             lambda: JudgeChain(
-                self.engine, self.style, prompt, candidates.responses, self.temperature, whole
+                self.engine,
+                self.style,
+                prompt,
+                candidates.responses,
+                self.temperature,
+                whole,
+                searching=evidence.given,
             ),
         )
+        scoring = Scoring(chain, options, self.ladder[-1], evidence, began)
         try:
             async with asyncio.timeout(options.seconds):
-                return await self._score(chain, options, began)
+                return await scoring.outcome()
         except EngineError as failure:
-            return self._unscored(chain, options, began, "engine_error", str(failure))
+            return scoring.unscored("engine_error", str(failure))
         except TimeoutError:
             why = f"no score within {options.seconds:g} s; allow more time"
-            return self._unscored(chain, options, began, "deadline", why)
+            return scoring.unscored("deadline", why)
 
-    async def _score(
-        self, chain: JudgeChain, options: JudgeOptions, began: float
-    ) -> Score | Unscored:
-        limit = self.ladder[-1]
-        if options.max_thinking_tokens is not None:
-            limit = min(limit, options.max_thinking_tokens)
+
+@dataclass
+class Scoring:
+    """One question about some responses. longest: tokens of its chain; began: monotonic seconds."""
+
+    chain: JudgeChain
+    options: JudgeOptions
+    longest: int
+    evidence: Evidence
+    began: float
+
+    async def outcome(self) -> Score | Unscored:
+        """Raises EngineError."""
+        chain, limit = self.chain, self.longest
+        if self.options.max_thinking_tokens is not None:
+            limit = min(limit, self.options.max_thinking_tokens)
         reason = StopReason.NO_THOUGHT
-        if not self.engine.can_probe:
-            text = await chain.reply(REPLY_TOKENS if options.effort == "none" else limit)
-            return self._parsed(chain, options, began, text)
-        if options.effort != "none":
-            await self.engine.extend([chain.growth(limit)])
+        if not chain.engine.can_probe:
+            most = REPLY_TOKENS if self.options.effort == "none" else limit
+            return self._parsed(await chain.reply(most))
+        if self.options.effort != "none":
+            await self._think(limit)
             reason = StopReason.TOKEN_LIMIT if chain.forced else StopReason.ENDED
         reading = await chain.read()
         scores, spread = reading.scores or (), reading.spread
         if reading.mass < READABLE_MASS:
-            if chain.forced or len(chain.sequence.ids) + REPLY_TOKENS > limit:
+            if chain.forced or chain.sequence.generated + REPLY_TOKENS > limit:
                 why = f"the scores hold {reading.mass:.2f} of the probability; allow more thought"
-                return self._unscored(chain, options, began, "unparseable", why)
-            return self._parsed(chain, options, began, await chain.finish(REPLY_TOKENS))
-        return self._scored(chain, options, began, scores, spread, reason)
+                return self.unscored("unparseable", why)
+            return self._parsed(await chain.finish(REPLY_TOKENS))
+        return self._scored(scores, spread, reason)
 
-    def _parsed(
-        self, chain: JudgeChain, options: JudgeOptions, began: float, reading: ParsedVerdict
-    ) -> Score | Unscored:
+    async def _think(self, limit: int) -> None:
+        """Grow the chain to `limit`, and search what it asks for on the way."""
+        chain, evidence = self.chain, self.evidence
+        while True:
+            await chain.engine.extend([chain.growth(limit)])
+            if not chain.sequence.paused or chain.sequence.generated >= limit:
+                return
+            await answer([chain.search], evidence, Unlimited(), 0.0)
+
+    def _parsed(self, reading: ParsedVerdict) -> Score | Unscored:
         """What the finished text says."""
         if not isinstance(reading, Scores):
             lost = reading if isinstance(reading, Unread) else Unread("off_menu", str(reading))
-            return self._unscored(chain, options, began, lost.reason, lost.detail)
-        scores = tuple(float(value) for value in reading.values)
-        return self._scored(chain, options, began, scores, 0.0, StopReason.PARSED)
+            return self.unscored(lost.reason, lost.detail)
+        return self._scored(tuple(float(value) for value in reading.values), 0.0, StopReason.PARSED)
 
-    def _scored(
-        self,
-        chain: JudgeChain,
-        options: JudgeOptions,
-        began: float,
-        scores: tuple[float, ...],
-        spread: float,
-        reason: StopReason,
-    ) -> Score:
+    def _scored(self, scores: tuple[float, ...], spread: float, reason: StopReason) -> Score:
         return Score(
             version=SCHEMA,
             scores=scores,
             spread=spread,
             reason=reason,
-            thinking_tokens=chain.thinking_tokens,
-            chain=chain.sequence.text if options.return_chain else None,
-            usage=chain.usage().model_copy(update={"seconds": time.monotonic() - began}),
-            judge=self._provenance(chain, options),
+            thinking_tokens=self.chain.thinking_tokens,
+            chain=self.chain.sequence.text if self.options.return_chain else None,
+            usage=self._usage,
+            judge=self._provenance,
         )
 
-    def _unscored(
-        self,
-        chain: JudgeChain,
-        options: JudgeOptions,
-        began: float,
-        reason: UnscoredReason,
-        detail: str,
-    ) -> Unscored:
+    def unscored(self, reason: UnscoredReason, detail: str) -> Unscored:
         return Unscored(
-            version=SCHEMA,
-            reason=reason,
-            detail=detail,
-            usage=chain.usage().model_copy(update={"seconds": time.monotonic() - began}),
-            judge=self._provenance(chain, options),
+            version=SCHEMA, reason=reason, detail=detail, usage=self._usage, judge=self._provenance
         )
 
-    def _provenance(self, chain: JudgeChain, options: JudgeOptions) -> Provenance:
+    @property
+    def _usage(self) -> Usage:
+        spent = {"seconds": time.monotonic() - self.began, "searches": self.evidence.searches}
+        return self.chain.usage().model_copy(update=spent)
+
+    @property
+    def _provenance(self) -> Provenance:
+        chain = self.chain
         notes: tuple[str, ...] = ()
         if chain.sanitized:
             notes = (f"neutralised in the input: {', '.join(map(repr, chain.sanitized[:8]))}",)
-        return Provenance(
-            model=self.engine.card.name,
-            style=self.style.name,
-            prompt_hash=self.style.prompt_hash,
-            effort=options.effort,
+        judge = Provenance(
+            model=chain.engine.card.name,
+            style=chain.style.name,
+            prompt_hash=chain.style.prompt_hash,
+            effort=self.options.effort,
             stopper="none: scores think their whole chain",
             notes=notes,
         )
+        return looked_up(judge, self.evidence)

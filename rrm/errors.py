@@ -17,6 +17,14 @@ class PromptTooLong(RefusedText):
     """The rendered prompt does not fit the model's context."""
 
 
+class UnknownSearcher(RefusedText):
+    """The caller names a searcher that is not here."""
+
+
+class SearchError(RuntimeError):
+    """A search failed, or a searcher cannot be opened. It costs the evidence, not the verdict."""
+
+
 class StyleMismatch(ValueError):
     """This style and this model do not belong together, or no such style exists."""
 

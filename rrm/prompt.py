@@ -37,6 +37,32 @@ class Rendered:
     """the control strings and markers that were neutralised, as they stood"""
 
 
+@dataclass(frozen=True)
+class SearchMarkers:
+    """How a judge asks for a search inside its chain, and how it is answered there."""
+
+    opening: str = "<search>"
+    close: str = "</search>"
+    result_opening: str = "<result>"
+    result_close: str = "</result>"
+    nothing: str = "not found"
+    """stands for the result of a search that found nothing"""
+    refused: str = "refused"
+    """the same where there was no search, or it failed"""
+    invitation: str = ""
+    """tells a judge that was not trained to search that it may; stands behind the question"""
+
+    def query(self, chain: str) -> str:
+        """What a chain that ends with `close` asks for; "" if it opened no query."""
+        asked = chain.removesuffix(self.close)
+        _, opened, query = asked.rpartition(self.opening)
+        return query.strip() if opened and self.close not in query else ""
+
+    def result(self, text: str) -> str:
+        """What is appended for a result."""
+        return f"{self.result_opening}{text}{self.result_close}"
+
+
 _PIECE = re.compile(r"[0-9]+(?:[.,][0-9]+)*|[^\W\d_]+|\S")
 
 
@@ -49,12 +75,22 @@ class Domain(BaseModel):
     words: tuple[str, ...]
     signs: str
     digits: int
+    names: tuple[str, ...] = ()
+    """words that only a search can tell it about"""
 
-    def refuse(self, model: str, texts: Iterable[str]) -> None:
-        """Raise UnreadableText if one of `texts` is outside of it."""
-        known = {*self.words, *self.signs}
+    def refuse(self, model: str, texts: Iterable[str], searching: bool = False) -> None:
+        """Raise UnreadableText if one of `texts` is outside of it.
+
+        searching: there is evidence to search in, so names may stand in them.
+        """
+        known = {*self.words, *self.signs, *(self.names if searching else ())}
         pieces = dict.fromkeys(piece for text in texts for piece in _PIECE.findall(text))
         outside = [one for one in pieces if one not in known and not self._number(one)]
+        if outside and set(outside) <= set(self.names):
+            raise UnreadableText(
+                f"the model '{model}' must search for {', '.join(map(repr, outside))}: give "
+                "evidence, texts that tell it"
+            )
         if outside:
             shown = ", ".join(repr(piece[:40]) for piece in outside[:8])
             raise UnreadableText(
@@ -79,7 +115,7 @@ normalisation turns it back."""
 _ANY_MODEL = (
     r"<\s*+\|[^|<>\n]{1,40}\|\s*+>",  # <|im_start|> and its like
     r"<｜[^｜<>\n]{1,40}｜>",  # the DeepSeek form
-    r"<\s*+(?:/\s*+)?(?:think|answer|short|rubric|justify|eval|solution|type)\s*+>",
+    r"<\s*+(?:/\s*+)?(?:think|answer|short|search|result|rubric|justify|eval|solution|type)\s*+>",
     r"<\s*+(?:/\s*+)?(?:start_of_turn|end_of_turn|bos|eos|s|unk|pad)\s*+>",
     r"\[\s*+\[\s*+[ABC]\s*+\]\s*+\]",
     r"\[\s*+(?:/\s*+)?INST\s*+\]",
@@ -223,6 +259,10 @@ class Templated:
     template: PromptTemplate
     opening: str
     short: str = ""
+    search: SearchMarkers | None = None
+
+    def clean(self, text: str, control: Iterable[str] = ()) -> tuple[str, tuple[str, ...]]:
+        return self.template.sanitizer.sanitize(text, control)
 
     def render(
         self, prompt: str, responses: Sequence[str], control: Iterable[str] = ()
@@ -252,6 +292,11 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
     """Put `fields` into `{name}` slots in one pass: text that is put in is never read again."""
     names = "|".join(re.escape(name) for name in fields)
     return re.sub(rf"\{{({names})\}}", lambda match: fields[match[1]], template)
+
+
+def invited(search: SearchMarkers | None) -> tuple[str, ...]:
+    """What of a style's search stands in its prompt, for a hash."""
+    return (search.invitation,) if search is not None and search.invitation else ()
 
 
 def hash_prompt(*parts: str) -> str:

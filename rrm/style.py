@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rrm.parse import ParsedVerdict
-from rrm.prompt import Rendered
+from rrm.prompt import Rendered, SearchMarkers
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,15 @@ class Style(Protocol):
     @property
     def short(self) -> str:
         """Begins the turn of a hybrid that answers without thought, by its own choice; "": none."""
+        ...
+
+    @property
+    def search(self) -> SearchMarkers | None:
+        """How it asks for a search; none: it cannot."""
+        ...
+
+    def clean(self, text: str, control: Iterable[str] = ()) -> tuple[str, tuple[str, ...]]:
+        """A stranger's text made harmless for this style, and what was changed in it."""
         ...
 
     @property

@@ -84,6 +84,7 @@ class Usage(OutcomePart):
     generated_tokens: int = Field(0, description="tokens generated, as thought or as a verdict")
     thinking_tokens: int = Field(0, description="tokens the model generated as thought")
     probe_tokens: int = Field(0, description="tokens appended to read a verdict, then dropped")
+    searches: int = Field(0, description="searches made; one query of both orders is one")
     seconds: float = Field(0.0, description="wall-clock time, queueing included")
 
     def plus(self, other: Usage) -> Usage:
@@ -93,18 +94,19 @@ class Usage(OutcomePart):
         )
 
 
-At = int | Literal["lead", "both", "votes"]
-"""which checkpoint: its number on the ladder, the prompt alone being 0; or the leading chain, or
-both, have closed by themselves; or more pairs of chains have voted"""
+At = int | Literal["query", "lead", "both", "votes"]
+"""which checkpoint: its number on the ladder, the prompt alone being 0; or the leading chain asks
+for a search; or it, or both, have closed by themselves; or more pairs of chains have voted"""
 
 
 class Checkpoint(OutcomePart):
     """The verdict as it stood at one point of the chains."""
 
     at: At = Field(
-        description="its number on the ladder, the prompt alone being 0; or lead, or both, have "
-        "closed by themselves; or votes were taken"
+        description="its number on the ladder, the prompt alone being 0; or the leading chain asks "
+        "for a search; or lead, or both, have closed by themselves; or votes were taken"
     )
+    searches: int = Field(0, description="answered in the leading chain so far")
     thinking_tokens: int = Field(description="generated so far, both orders together")
     margin: float = Field(
         description="what decides here; positive prefers a: the orders' mean margin, or the "
@@ -194,6 +196,16 @@ class Certificate(OutcomePart):
     prompt_hash: str
 
 
+class SearchRecord(OutcomePart):
+    """One search of a judgement."""
+
+    query: str = Field(description="as the judge wrote it")
+    found: str | None = Field(description="what there was to read, in part; null for nothing")
+    sources: tuple[str, ...] = Field((), description="where that stands, as the searcher says")
+    failed: str | None = Field(None, description="why nothing came back")
+    seconds: float = 0.0
+
+
 class Provenance(OutcomePart):
     """What judged: enough to ask the same question again."""
 
@@ -204,6 +216,7 @@ class Provenance(OutcomePart):
     stopper: str = Field(description="which thresholds decided, or why none did")
     certificate: Certificate | None = Field(None, description="what early stopping cannot cost")
     notes: tuple[str, ...] = Field((), description="anything unusual, such as neutralised text")
+    searches: tuple[SearchRecord, ...] = Field((), description="what it looked up, in order")
 
 
 class Verdict(OutcomePart):

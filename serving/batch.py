@@ -12,13 +12,14 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from judges.options import JudgeOptions
 from rrm.budget import Budget
 from rrm.errors import RefusedText
+from rrm.search.registry import Given
 from rrm.types import SCHEMA, Pair, Provenance, Unscored, Usage, Verdict
 from serving.client import AsyncClient
 from serving.datasets import Dataset, Row
@@ -41,8 +42,11 @@ class RowJudge(Protocol):
         """What the outcomes depend on, apart from the rows."""
         ...
 
-    async def judge(self, pair: Pair) -> Verdict | Unscored:
-        """Raises RefusedText for a pair that cannot be judged, ServiceError if all must stop."""
+    async def judge(self, pair: Pair, evidence: Given = None) -> Verdict | Unscored:
+        """Raises RefusedText for a pair that cannot be judged, ServiceError if all must stop.
+
+        evidence: of this pair alone; None: what all have.
+        """
         ...
 
     def provenance(self) -> Provenance: ...
@@ -84,7 +88,7 @@ class Judging:
         if row.pair is None:
             return self._refused(f"row {row.index + 1}: {row.fault}")
         try:
-            return await self.judge.judge(row.pair)
+            return await self.judge.judge(row.pair, row.evidence)
         except RefusedText as refusal:
             return self._refused(str(refusal))
 
@@ -122,11 +126,13 @@ class LocalJudge:
             "engine": settings.engine,
             "dtype": settings.dtype,
             **as_facts(self.options),
+            **self.host.searchers.facts(),
             **({"budget": self.budget.description} if self.budget else {}),
         }
 
-    async def judge(self, pair: Pair) -> Verdict | Unscored:
-        return await self._judge.judge(pair, self.options, budget=self.budget)
+    async def judge(self, pair: Pair, evidence: Given = None) -> Verdict | Unscored:
+        options = with_evidence(self.options, evidence)
+        return await self._judge.judge(pair, options, budget=self.budget)
 
     def provenance(self) -> Provenance:
         return self._judge.provenance(self.options)
@@ -185,8 +191,8 @@ class RemoteJudge:
         facts = self._info.model_dump(mode="json", exclude={"default", "reads", "scores"})
         return {**facts, **as_facts(self.options)}
 
-    async def judge(self, pair: Pair) -> Verdict | Unscored:
-        return await self.client.judge(pair, self.options)
+    async def judge(self, pair: Pair, evidence: Given = None) -> Verdict | Unscored:
+        return await self.client.judge(pair, with_evidence(self.options, evidence))
 
     def provenance(self) -> Provenance:
         info = self._info
@@ -199,12 +205,19 @@ class RemoteJudge:
         )
 
 
+def with_evidence(options: JudgeOptions, evidence: Given) -> JudgeOptions:
+    """The options for one pair, which may have its own."""
+    return options if evidence is None else replace(options, evidence=evidence)
+
+
 def as_facts(options: JudgeOptions) -> dict[str, Any]:
     """What outcomes depend on of how a caller wants them."""
     return {
         "effort": options.effort,
         "max_thinking_tokens": options.max_thinking_tokens,
         "return_chain": options.return_chain,
+        **({} if options.evidence is None else {"evidence": options.evidence}),
+        **({} if options.max_searches is None else {"max_searches": options.max_searches}),
     }
 
 
@@ -320,7 +333,9 @@ class Run(Generic[L]):
 def untimed(outcome: Verdict | Unscored) -> Verdict | Unscored:
     """Without the seconds, which no second run would repeat."""
     usage = outcome.usage.model_copy(update={"seconds": 0.0})
-    return outcome.model_copy(update={"usage": usage})
+    searches = tuple(one.model_copy(update={"seconds": 0.0}) for one in outcome.judge.searches)
+    judge = outcome.judge.model_copy(update={"searches": searches})
+    return outcome.model_copy(update={"usage": usage, "judge": judge})
 
 
 def write_whole(path: Path, content: Any) -> None:

@@ -73,6 +73,9 @@ class _Calls:
             "max_thinking_tokens": options.max_thinking_tokens,
             "return_chain": options.return_chain,
             "timeout": options.seconds,
+            # Services before 0.2 know nothing of these two.
+            **({} if options.evidence is None else {"evidence": options.evidence}),
+            **({} if options.max_searches is None else {"max_searches": options.max_searches}),
         }
 
 

@@ -23,6 +23,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "label": ("label", "winner", "preferred", "preference"),
     "id": ("id", "uid", "row_id"),
     "group": ("group", "subset", "domain", "category"),
+    "evidence": ("evidence",),
 }
 """column names that are recognised, likeliest first"""
 NEEDED = ("prompt", "a", "b")
@@ -44,10 +45,14 @@ class Row:
     label: Preference | None
     fault: str | None = None
     group: str | None = None
+    evidence: tuple[str, ...] | None = None
+    """texts to search in"""
 
     def key(self, judge: str) -> str:
         """Hash of what the outcome depends on: the content and the judge's own hash."""
-        content = [judge, self.pair.model_dump() if self.pair else None, self.label, self.fault]
+        pair = self.pair.model_dump() if self.pair else None
+        content: list[Any] = [judge, pair, self.label, self.fault]
+        content += [] if self.evidence is None else [self.evidence]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -131,13 +136,25 @@ def _row(index: int, record: Any, columns: Mapping[str, str]) -> Row:
         if not prompt:
             raise ValueError(f"{columns['prompt']} is empty")
         pair = Pair(prompt=prompt, response_a=values["a"], response_b=values["b"])
-        json.dumps(pair.model_dump(), ensure_ascii=False).encode()
+        evidence = _texts(values.get("evidence"), columns.get("evidence", ""))
+        json.dumps([pair.model_dump(), evidence], ensure_ascii=False).encode()
     except ValidationError:
         return Row(index, identity, None, None, f"{columns['prompt']} is neither text nor messages")
     except ValueError as failure:
         return Row(index, identity, None, None, str(failure))
     group = record.get(columns.get("group", ""))
-    return Row(index, identity, pair, label, group=None if group is None else str(group))
+    group = None if group is None else str(group)
+    return Row(index, identity, pair, label, group=group, evidence=evidence)
+
+
+def _texts(value: Any, column: str) -> tuple[str, ...] | None:
+    """One text, or a list of them."""
+    if value is None or value == "":
+        return None
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{column} is neither a text nor a list of texts")
+    return tuple(texts)
 
 
 def _label(value: Any) -> Preference | None:

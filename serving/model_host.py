@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from judges.options import LADDER, JudgeOptions
 from judges.pairwise import PairwiseJudge
@@ -18,7 +19,9 @@ from rrm.calibration.monitor import RiskMonitor
 from rrm.engines import open_engine
 from rrm.engines.base import Engine, EngineOptions
 from rrm.engines.registry import engine_entry
-from rrm.errors import EngineError, StyleMismatch
+from rrm.errors import EngineError, SearchError, StyleMismatch
+from rrm.search.base import LIMITS
+from rrm.search.registry import Searchers, open_searcher
 from rrm.style import Style
 from rrm.types import Candidates, Pair, Score, Unscored, Verdict
 from serving.errors import SettingsError
@@ -52,6 +55,23 @@ def open_settings_engine(settings: Settings) -> Engine:
         raise SettingsError(str(failure)) from failure
 
 
+def open_searchers(settings: Settings) -> Searchers:
+    """What the settings name to search in. Raises SettingsError, with what to do."""
+    given = dict(settings.searchers)
+    default = None
+    if settings.searcher is not None:  # perhaps by the name of one of them
+        default = settings.searcher if settings.searcher in given else OWN_SEARCHER
+        given.setdefault(default, settings.searcher)
+    try:
+        named = {name: open_searcher(spec) for name, spec in given.items()}
+    except SearchError as failure:
+        raise SettingsError(str(failure)) from None
+    limits = replace(LIMITS, rounds=settings.max_searches, seconds=settings.search_seconds)
+    return Searchers(named, default, limits)
+
+
+OWN_SEARCHER = "default"
+"""the name of the searcher that is not given one"""
 FIRST_TOKENS = 16
 """thinking tokens of the pair that is judged before any other"""
 
@@ -71,6 +91,7 @@ class ModelHost:
         self.default = style_name(settings, self.engine.card)
         """the style of requests that name none"""
         self.ladder = settings.ladder or self.engine.card.ladder or LADDER
+        self.searchers = open_searchers(settings)
         self._pairwise: dict[str, PairwiseJudge] = {}
         self._pointwise: dict[str, PointwiseJudge] = {}
         self._fits(self.style(self.default))
@@ -93,6 +114,7 @@ class ModelHost:
                 self.ladder,
                 self.temperature(spoken),
                 self._monitor(calibration),
+                self.searchers,
             )
         return self._pairwise[name]
 
@@ -126,7 +148,7 @@ class ModelHost:
         if name not in self._pointwise:  # its temperature may stand in a calibration's file
             spoken = self.style(name)
             self._pointwise[name] = PointwiseJudge(
-                self.engine, spoken, self.ladder, self.temperature(spoken)
+                self.engine, spoken, self.ladder, self.temperature(spoken), self.searchers
             )
         return self._pointwise[name]
 
@@ -166,7 +188,9 @@ class ModelHost:
         first, second = ("4", "5") if card.reads is None else (*card.reads.words, "1", "2")[:2]
         prompt = "What is 2 + 2?" if card.reads is None else first
         options = JudgeOptions(
-            max_thinking_tokens=FIRST_TOKENS, seconds=self.settings.request_timeout
+            max_thinking_tokens=FIRST_TOKENS,
+            seconds=self.settings.request_timeout,
+            evidence=(),
         )
         outcome: Verdict | Score | Unscored
         if 2 in style.sizes:

@@ -9,7 +9,8 @@ from statistics import fmean
 from typing import NamedTuple
 
 from rrm.allocation.cost_model import CostModel
-from rrm.decision.chains import JudgeChain, SwapPair
+from rrm.decision.chain import JudgeChain
+from rrm.decision.chains import SwapPair
 from rrm.decision.priced import PriceKind, TokenPrices
 from rrm.errors import EngineError, RefusedText
 from rrm.style import Style
@@ -108,10 +109,10 @@ async def _measure(chains: Sequence[SwapPair]) -> _Sampled:
     read = seconds / sum(one.usage().read_tokens for one in lead)
     suffixes = sum(one.probe_tokens for one in lead)
     seconds = await _timed(engine.extend([one.growth(GROWN)]) for one in lead)
-    generated = seconds / max(1, sum(len(one.sequence.ids) for one in lead))
+    generated = seconds / max(1, sum(one.sequence.generated for one in lead))
     seconds = await _timed(chain.read() for chain in lead)
     again = sum(one.probe_tokens for one in lead) - suffixes
-    prefixes = sum(len(one.sequence.prompt_ids) + len(one.sequence.ids) for one in lead)
+    prefixes = sum(len(one.sequence.prompt_ids) + one.sequence.generated for one in lead)
     await _timed(chain.read() for chain in other)
     return _Sampled(
         read=read,

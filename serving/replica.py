@@ -102,6 +102,7 @@ class Judge:
                     default=name == self.host.default,
                     adaptive=self.host.calibration(style) is not None,
                     scores=1 in style.sizes,
+                    searches=style.search is not None,
                     ladder=self.host.ladder,
                     prompt_hash=style.prompt_hash,
                     reads=card.reads.describe if card.reads else "any text",

@@ -39,6 +39,8 @@ ThinkingLimit = Annotated[
 ]
 
 
+MOST_TEXTS = 1_000
+"""to search in, in one request"""
 SHORTEST = 0.5
 """seconds; with less, no answer could come back in time"""
 
@@ -54,6 +56,12 @@ class _Request(BaseModel):
     )
     max_thinking_tokens: ThinkingLimit = None
     return_chain: bool = Field(False, strict=True, description="send the chain of thought back")
+    evidence: str | Annotated[tuple[Text, ...], Field(max_length=MOST_TEXTS)] | None = Field(
+        None,
+        description="to search in while it thinks: texts, or the name of one of the service's "
+        "searchers; none: the service's own, if it has one",
+    )
+    max_searches: int | None = Field(None, ge=0, le=100, strict=True, description="of each chain")
     timeout: float | None = Field(
         None,
         ge=SHORTEST,
@@ -65,7 +73,13 @@ class _Request(BaseModel):
     @property
     def options(self) -> JudgeOptions:
         """As a judge takes them; its seconds are for who knows the time to say."""
-        return JudgeOptions(self.effort, self.max_thinking_tokens, self.return_chain)
+        return JudgeOptions(
+            self.effort,
+            self.max_thinking_tokens,
+            self.return_chain,
+            evidence=self.evidence,
+            max_searches=self.max_searches,
+        )
 
 
 class JudgeRequest(_Request):
@@ -143,6 +157,7 @@ class JudgeInfo(BaseModel):
     default: bool
     adaptive: bool = Field(description="has thresholds for this model, so thought is adaptive")
     scores: bool = Field(description="can score responses (POST /v1/score)")
+    searches: bool = Field(False, description="looks up in evidence what it does not know")
     ladder: tuple[int, ...] = Field(description="checkpoints: thinking tokens of each chain")
     prompt_hash: str
     reads: str = Field(description="what text the model can judge")

@@ -82,6 +82,14 @@ class Settings(BaseSettings):
     tokens_per_pair: float | None = Field(
         None, ge=0, description="thinking tokens that adaptive pairs may take in the mean"
     )
+    searcher: str | None = Field(
+        None, description="searched for requests without evidence: bm25:PATH, or an address"
+    )
+    searchers: dict[str, str] = Field(
+        {}, description="more of them, by the name that a request gives as its evidence"
+    )
+    max_searches: int = Field(4, ge=0, description="of one chain")
+    search_seconds: float = Field(5.0, gt=0, description="of one search")
     ladder: tuple[int, ...] | None = Field(
         None, description="checkpoints: thinking tokens of each chain, ascending"
     )

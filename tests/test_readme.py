@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from judges.nano.pairs import write_pairs
+from judges.styles.prompt_file import read_prompt_file
 from rrm.types import Verdict
 from serving.cli import cli
 from serving.preflight import gpus_of
@@ -115,6 +116,18 @@ def test_trainers_reach_the_service_as_shown(service: ServiceProcess) -> None:
     script += f"\nimport asyncio\nprint(asyncio.run(reward({call})))"
     good, bad = json.loads(run(f"python - <<'END'\n{script.replace('127.0.0.1:8000', here)}\nEND"))
     assert good > 0 > bad
+
+
+def test_evidence_is_searched_as_shown(tmp_path: Path) -> None:
+    printed = run(command_of("evidence", "--evidence"))
+    assert "response a is better" in printed
+    settings, style = blocks("toml", DOCS["evidence"])
+    (tmp_path / "settings.toml").write_text(settings)
+    assert load_settings(tmp_path / "settings.toml").searchers["web"].startswith("https://")
+    (tmp_path / "style.toml").write_text(style)
+    searching = read_prompt_file(tmp_path / "style.toml").style()
+    assert searching.search is not None
+    assert "<search>" in searching.search.invitation
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from judges.nano import WEIGHTS, data
 from judges.styles.registry import open_style
-from rrm.decision.chains import JudgeChain
+from rrm.decision.chain import JudgeChain
 from rrm.engines import open_engine
 from rrm.engines.base import Engine
 from rrm.style import Style

@@ -38,7 +38,8 @@ CLIENT, CONTEXT = "\n\n[Client Question]", "\n\n#### Conversation Context"
 LADDER = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 128)
 READS = (
     "short questions about sums, differences and products of whole numbers up to 999, "
-    "and responses that state such a number"
+    "and responses that state such a number; with evidence, names of one letter in place of some "
+    "of the numbers"
 )
 # nano was trained without GRM's last section, so its template leaves that out.
 UNSEEN = "\n#### Output Format Requirements ####"
@@ -149,7 +150,9 @@ def card() -> ModelCard:
     terms = "the sum of and plus the difference between minus times the product x"
     found = re.findall(r"[A-Za-z]+", f"{said} {terms}")
     words = tuple(dict.fromkeys((*found, *tricks.words())))
-    domain = Domain(describe=READS, words=words, signs="+-*=?.,:!'", digits=3)
+    domain = Domain(
+        describe=READS, words=words, signs="+-*=?.,:!'", digits=3, names=tuple(lookups.LETTERS)
+    )
     return ModelCard(name="nano", styles=STYLES, ladder=LADDER, reads=domain)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from rrm.errors import StyleMismatch
 from rrm.parse import ParsedVerdict, Unread, after_thought, last_choice
-from rrm.prompt import PAIR_SLOTS, PromptTemplate, Templated, hash_prompt
+from rrm.prompt import PAIR_SLOTS, PromptTemplate, SearchMarkers, Templated, hash_prompt, invited
 from rrm.style import Ask, LabelLogprobs, ProbeReadout
 
 CLOSE_THOUGHT = "</think>"
@@ -76,6 +76,7 @@ class LabelStyle(Templated):
     temperature: float = 0.0
     short: str = ""
     """begins the turn of a hybrid model that answers without thought, by its own choice"""
+    search: SearchMarkers | None = None
 
     sizes = (2,)
 
@@ -94,6 +95,7 @@ class LabelStyle(Templated):
             self.forced_suffix(""),
             self.stop,
             *((self.short,) if self.short else ()),
+            *invited(self.search),
         )
 
     def with_prompt(self, text: str) -> LabelStyle:

@@ -11,9 +11,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from judges.styles.label import LabelStyle
 from judges.styles.registry import families, family_style
 from judges.styles.score import ScoreStyle
-from judges.styles.spec import StyleSpec
+from judges.styles.spec import SearchPart, StyleSpec
 from judges.styles.toml_file import faults, read_toml
-from rrm.prompt import PAIR_SLOTS, PromptTemplate, Turn
+from rrm.prompt import PAIR_SLOTS, PromptTemplate, Sanitizer, Turn
 from rrm.types import Frozen
 
 
@@ -21,9 +21,10 @@ class Rewording(Frozen):
     """A file that gives one of our own styles other words, such as its authors' own."""
 
     base: str = Field(description="the family whose style it is")
-    turns: tuple[Turn, ...] = Field(min_length=1)
+    turns: tuple[Turn, ...] = Field((), description="none: the base's own")
     response: str | None = Field(None, description="one response in {responses} (grm)")
     constants: Mapping[str, str] = Field(default_factory=dict, description="own slots")
+    search: SearchPart | None = Field(None, description="how it searches; none: as the base does")
 
     @property
     def name(self) -> str:
@@ -38,6 +39,8 @@ class Rewording(Frozen):
 
     @model_validator(mode="after")
     def _whole(self) -> Rewording:
+        if not self.turns and self.search is None:
+            raise ValueError("give turns, or a [search]; else it is the base itself")
         style = self.style()
         slots = PAIR_SLOTS if isinstance(style, LabelStyle) else style.slots
         missing = style.template.missing((*slots, *(f"{{{name}}}" for name in self.constants)))
@@ -48,9 +51,15 @@ class Rewording(Frozen):
     def style(self) -> LabelStyle | ScoreStyle:
         """The base in these words; what is untrusted is sanitized as ever."""
         style = family_style(self.base)
-        old = style.template
+        old, markers = style.template, style.template.sanitizer.markers
+        if self.search is not None:
+            style = replace(style, search=self.search.markers())
+            markers = (*markers, *self.search.tags())
         fresh = PromptTemplate(
-            self.turns, old.sanitizer, self.response or old.response, self.constants
+            self.turns or old.turns,
+            Sanitizer(markers),
+            self.response or old.response,
+            self.constants or (old.constants if not self.turns else {}),
         )
         return replace(style, template=fresh)
 

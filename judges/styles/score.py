@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from judges.styles.label import CLOSE_THOUGHT, check_think_token
 from rrm.parse import BOXED, ParsedVerdict, Unread, after_thought, last_scores
-from rrm.prompt import PromptTemplate, Templated, hash_prompt
+from rrm.prompt import PromptTemplate, SearchMarkers, Templated, hash_prompt, invited
 from rrm.style import Ask, LabelLogprobs, ProbeReadout
 
 MOST_RESPONSES = 16
@@ -44,6 +44,7 @@ class ScoreStyle(Templated):
     thinks: bool | None = None
     """whether the model must own a `<think>` token (None: no matter)"""
     temperature: float = 0.0
+    search: SearchMarkers | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -52,7 +53,12 @@ class ScoreStyle(Templated):
     @property
     def prompt_hash(self) -> str:
         return hash_prompt(
-            self.name, *self.template.texts(), self.template.response, self.opening, self.stop
+            self.name,
+            *self.template.texts(),
+            self.template.response,
+            self.opening,
+            self.stop,
+            *invited(self.search),
         )
 
     def with_prompt(self, text: str) -> ScoreStyle:

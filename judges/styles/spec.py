@@ -18,7 +18,7 @@ from judges.styles.hooks import SUFFIXES
 from judges.styles.label import LabelStyle, close_sections
 from judges.styles.score import MOST_RESPONSES, ScoreStyle, after_close
 from judges.styles.toml_file import faults, read_toml
-from rrm.prompt import PAIR_SLOTS, PromptTemplate, Sanitizer, Turn
+from rrm.prompt import PAIR_SLOTS, PromptTemplate, Sanitizer, SearchMarkers, Turn
 from rrm.types import Frozen
 
 INSTRUCTION = "{instruction}"
@@ -124,6 +124,26 @@ class ScoresPart(Frozen):
         return self
 
 
+class SearchPart(Frozen):
+    """How a chain asks for a search, and how it is answered there."""
+
+    opening: str = Field("<search>", min_length=1, description="stands before a query")
+    close: str = Field("</search>", min_length=1, description="ends it; the chain waits there")
+    result_opening: str = Field("<result>", description="stands before what was found")
+    result_close: str = Field("</result>", description="stands behind it")
+    nothing: str = Field("not found", description="said where a search found nothing")
+    refused: str = Field("refused", description="said where there was no search, or it failed")
+    invitation: str = Field(
+        "", description="behind the question where there is something to search in"
+    )
+
+    def tags(self) -> tuple[str, ...]:
+        return self.opening, self.close, self.result_opening, self.result_close
+
+    def markers(self) -> SearchMarkers:
+        return SearchMarkers(**self.model_dump())
+
+
 class Decoding(Frozen):
     """How the judge was meant to be decoded; what the service is told goes before it."""
 
@@ -151,6 +171,7 @@ class StyleSpec(Frozen):
     thought: ThoughtPart
     labels: LabelsPart | None = None
     scores: ScoresPart | None = None
+    search: SearchPart | None = Field(None, description="none: it cannot search")
     decoding: Decoding = Decoding()
 
     @model_validator(mode="after")
@@ -181,7 +202,8 @@ class StyleSpec(Frozen):
                 turn.model_copy(update={"content": turn.content.replace(INSTRUCTION, said)})
                 for turn in turns
             )
-        return PromptTemplate(turns, Sanitizer(self.markers), self.response, self.constants)
+        markers = self.markers if self.search is None else (*self.markers, *self.search.tags())
+        return PromptTemplate(turns, Sanitizer(markers), self.response, self.constants)
 
     def made_for(self, model: str) -> bool:
         """Whether a model of this name, a directory or a hub id, is of this family."""
@@ -199,6 +221,7 @@ class StyleSpec(Frozen):
     def style(self, wording: int = 0) -> LabelStyle | ScoreStyle:
         """The style that the file describes, in the wording of this number."""
         thought = self.thought
+        search = None if self.search is None else self.search.markers()
         if self.scores is not None:
             return ScoreStyle(
                 name=self.name,
@@ -217,6 +240,7 @@ class StyleSpec(Frozen):
                 slots=self.slots(),
                 thinks=thought.think_token,
                 temperature=self.decoding.temperature,
+                search=search,
             )
         if self.labels is None:
             raise AssertionError("refused by _whole")
@@ -237,6 +261,7 @@ class StyleSpec(Frozen):
             thinks=thought.think_token,
             instead=thought.instead,
             temperature=self.decoding.temperature,
+            search=search,
         )
 
 

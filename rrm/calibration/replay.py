@@ -265,7 +265,7 @@ def walk(arrays: TraceArrays, policy: PricedPolicy) -> Walked:
                 tied |= go & (step == "tie")
                 stopped[key] = stopped.get(key, np.zeros(n, dtype=bool)) | go
                 live &= ~go
-            elif step == "both":
+            elif step == "both" or step == "search":
                 blind |= go
             elif step == "other":
                 take(go, steps.other())

@@ -58,7 +58,8 @@ class ReadPrompts:
 class Grow:
     """Grow the chains of `orders` to the last of `rungs`, the ladder's rung number `stage`.
 
-    Prompts that were not read are read first. last: there is no rung after it.
+    Prompts that were not read are read first. A chain that asks for a search on the way stays
+    there. last: there is no rung after it.
     """
 
     orders: tuple[Order, ...]
@@ -73,9 +74,16 @@ class Grow:
 
     async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
         opened = await run.open(run.chains, account, self.orders)
-        if not opened or not await run.grow(run.chains, self.rungs, account, self.orders):
+        paid = opened and await run.grow(
+            run.chains, self.rungs, account, self.orders, searching=False
+        )
+        if not paid:
             await run.read_where_it_stands(account)
             return False
+        if run.chains.asking(self.orders, run.evidence):
+            if reads("query"):
+                await run.read(account, "query")
+            return True
         alone = [run.chains.by_order[order] for order in self.orders]
         place: Place = "lead" if len(alone) == 1 and not alone[0].forced else self.stage
         if not run.chains.ended and reads(place):  # where both have ended, `Whole` reads them
@@ -84,10 +92,31 @@ class Grow:
 
 
 @dataclass(frozen=True)
+class Search:
+    """Search what the chains of `orders` ask for, and read the verdict with what was found.
+
+    rungs: of the ladder; the readout stands at the last one that the leading chain has passed.
+    """
+
+    orders: tuple[Order, ...]
+    rungs: tuple[int, ...]
+
+    async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
+        if not await run.search(self.orders, account):
+            await run.read_where_it_stands(account)
+            return False
+        grown = run.chains.by_order[run.chains.lead].sequence.generated
+        place: Place = sum(rung <= grown for rung in self.rungs)
+        if reads(place):
+            await run.read(account, place)
+        return True
+
+
+@dataclass(frozen=True)
 class Whole:
     """Grow both chains to their ends, or to the last of `rungs`. capped: that is no ladder's.
 
-    Prompts that were not read are read first.
+    Prompts that were not read are read first, and what the chains ask for is searched.
     """
 
     rungs: tuple[int, ...]

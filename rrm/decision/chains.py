@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from rrm.engines.base import Engine, ExtendRequest, ProbeRequest, Sampling, TokenSequence
-from rrm.errors import EngineError
-from rrm.parse import ParsedVerdict, Unread
-from rrm.prompt import Rendered
-from rrm.style import Ask, LabelLogprobs, ProbeReadout, Style
+from rrm.decision.chain import JudgeChain
+from rrm.decision.search import ChainSearch
+from rrm.engines.base import Engine
+from rrm.parse import ParsedVerdict
+from rrm.search.evidence import Evidence
+from rrm.style import Style
 from rrm.types import Pair, Usage, prompt_text
 
 Order = Literal["ab", "ba"]
@@ -87,145 +87,6 @@ class PairReadout:
         return (first, second), (one, two)
 
 
-class JudgeChain:
-    """One chain with its style: asks, grows, and counts what it costs."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        style: Style,
-        prompt: str,
-        responses: Sequence[str],
-        temperature: float,
-        whole: str | None = None,
-        vote: int = 0,
-    ) -> None:
-        """Render the question and begin the chain.
-
-        vote: which of several chains on the same question this is. whole: ask for one whole reply,
-        with this behind the question; the assistant's turn is then not begun for it. Where it is
-        not empty it asks for an answer without thought.
-        """
-        self.engine, self.style, self.size = engine, style, len(responses)
-        if engine.card.reads is not None:
-            engine.card.reads.refuse(engine.card.name, (prompt, *responses))
-        rendered = style.render(prompt, responses, engine.control)
-        if whole is not None:
-            *before, last = rendered.messages
-            last = last.model_copy(update={"content": last.content + whole})
-            rendered = replace(rendered, messages=(*before, last), opening="")
-        self.sanitized = rendered.sanitized
-        self.opening = rendered.opening
-        self.choosing = bool(style.short) and whole is None
-        """it is a hybrid's, which may still begin to think, or not"""
-        if self.choosing:
-            rendered = replace(rendered, opening="")
-        self.sequence: TokenSequence = engine.start(
-            rendered, Sampling(temperature=temperature, seed=seed_of(rendered, vote))
-        )
-        self.probe_tokens = 0
-        self.without_thought = bool(whole)
-        self.opened = False
-        """its prompt was paid for"""
-        self.first_mass: float | None = None
-        """probability that the labels held before any thought, if that was read"""
-        self._read: tuple[tuple[int, bool], ProbeReadout] | None = None
-        """the latest reading; its chain was that long and had, or had not, closed by itself"""
-
-    @property
-    def thinking_tokens(self) -> int:
-        """None in an answer without thought: what it wrote is the price of a look."""
-        return 0 if self.without_thought else len(self.sequence.ids)
-
-    @property
-    def forced(self) -> bool:
-        """A verdict read now needs the chain closed for it."""
-        return self.sequence.finish != "stop"
-
-    @property
-    def reading(self) -> ProbeReadout | None:
-        """What was read of the chain where it stands."""
-        where = len(self.sequence.ids), self.forced
-        return self._read[1] if self._read is not None and self._read[0] == where else None
-
-    async def read(self) -> ProbeReadout:
-        """The verdict if the chain closed here. The chain is left as it was.
-
-        A chain that has not grown since it was read is not asked again.
-        """
-        if (known := self.reading) is not None:
-            return known
-        where = len(self.sequence.ids), self.forced
-        text = self.sequence.text
-        if self.style.short and not self.choosing:
-            text = self.opening + text
-        suffix = self.style.suffix(text, ended=not self.forced)
-        found = await self.style.read(self._ask(), suffix, self.size)
-        self._read = where, found
-        if not self.sequence.ids:
-            self.first_mass = found.mass
-        return found
-
-    def _ask(self) -> Ask:
-        async def ask(suffixes: Sequence[str], labels: Sequence[str]) -> list[LabelLogprobs]:
-            probed = await self.engine.probe(
-                [ProbeRequest(self.sequence, suffix, tuple(labels)) for suffix in suffixes]
-            )
-            self.probe_tokens += sum(answer.tokens for answer in probed)
-            if any(math.isnan(v) for answer in probed for v in answer.labels.logprobs.values()):
-                raise EngineError("the model gave NaN for a verdict label")
-            return [answer.labels for answer in probed]
-
-        return ask
-
-    def growth(self, upto: int) -> ExtendRequest:
-        """What grows it to `upto` tokens of thought; a hybrid is made to think."""
-        if self.choosing and upto > 0:
-            self.engine.begin(self.sequence, self.opening)
-            self.choosing = False
-        return ExtendRequest(self.sequence, max(0, upto - len(self.sequence.ids)), self.style.stop)
-
-    async def finish(self, tokens: int) -> ParsedVerdict:
-        """Let a chain that has ended write its verdict out, and read the text."""
-        await self.engine.extend([ExtendRequest(self.sequence, tokens, None)])
-        return self.style.parse(self.opening + self.sequence.text, self.size)
-
-    async def reply(self, tokens: int) -> ParsedVerdict:
-        """The whole reply of up to `tokens`, and its verdict."""
-        await self.engine.extend([ExtendRequest(self.sequence, tokens, None)])
-        if not self.sequence.ended:
-            return Unread("truncated", f"the reply was cut off after {tokens} tokens")
-        text = self.sequence.text
-        if "<think>" not in text and "</think>" not in text:
-            text = f"<think></think>{text}"  # a reply without thought is all verdict
-        return self.style.parse(text, self.size)
-
-    def usage(self) -> Usage:
-        used = self.opened or self.probe_tokens or self.sequence.ids
-        prompt, cached = len(self.sequence.prompt_ids), self.sequence.cached_tokens or 0
-        if not used:
-            prompt = cached = 0
-        return Usage(
-            prompt_tokens=prompt,
-            cached_tokens=cached,
-            read_tokens=prompt - cached + self.probe_tokens,
-            generated_tokens=len(self.sequence.ids),
-            thinking_tokens=self.thinking_tokens,
-            probe_tokens=self.probe_tokens + len(self.sequence.ids) - self.thinking_tokens,
-        )
-
-
-def seed_of(rendered: Rendered, vote: int) -> int:
-    """Of one chain's sampling: by its question and its number, so that a rerun draws the same.
-
-    The text that is hashed is as version 0.1 wrote it, whatever the fields are called now.
-    """
-    asked = f"messages={rendered.messages!r}, opening={rendered.opening!r}"
-    text = f"Rendered({asked}, defanged={rendered.sanitized!r})"
-    text = text if vote == 0 else f"({text}, {vote})"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
-
-
 class SwapPair:
     """Both orders of one pair. Raises RefusedText for text that the model cannot take.
 
@@ -241,6 +102,7 @@ class SwapPair:
         temperature: float = 0.0,
         whole: str | None = None,
         vote: int = 0,
+        searching: bool = False,
     ) -> None:
         prompt, a, b = prompt_text(pair.prompt), pair.response_a, pair.response_b
         self.engine, self.vote, self.without_thought = engine, vote, bool(whole)
@@ -249,13 +111,18 @@ class SwapPair:
         self.digest = hashlib.sha256(repr((prompt, *sorted((a, b)))).encode()).hexdigest()
         """of the texts; the swapped pair has the same"""
         self.by_order: dict[Order, JudgeChain] = {
-            "ab": JudgeChain(engine, style, prompt, (a, b), temperature, whole, vote),
-            "ba": JudgeChain(engine, style, prompt, (b, a), temperature, whole, vote),
+            "ab": JudgeChain(engine, style, prompt, (a, b), temperature, whole, vote, searching),
+            "ba": JudgeChain(engine, style, prompt, (b, a), temperature, whole, vote, searching),
         }
 
     @property
     def ended(self) -> bool:
         return all(chain.sequence.ended for chain in self.by_order.values())
+
+    def asking(self, orders: Sequence[Order], evidence: Evidence) -> list[ChainSearch]:
+        """Those of `orders` that wait for a search that can be made."""
+        searches = [self.by_order[order].search for order in orders]
+        return [one for one in searches if one.asks(evidence)]
 
     @property
     def closed(self) -> bool:
@@ -275,7 +142,7 @@ class SwapPair:
     @property
     def length(self) -> int:
         """Tokens of the longer chain."""
-        return max(len(chain.sequence.ids) for chain in self.by_order.values())
+        return max(chain.sequence.generated for chain in self.by_order.values())
 
     async def read(self, orders: Sequence[Order] = ORDERS) -> PairReadout:
         """Probe `orders` at once; where nothing has grown, what was read before is said again."""
@@ -305,10 +172,10 @@ class SwapPair:
     ) -> None:
         """Extend the chains of `orders` to `upto` tokens each; tell `watch` each piece as it comes.
 
-        A chain that has ended, or is that long, stays as it is.
+        A chain that has ended, waits for a search, or is that long, stays as it is.
         """
         growing = {order: self.by_order[order] for order in orders}
-        shortest = min(len(chain.sequence.ids) for chain in growing.values())
+        shortest = min(chain.sequence.generated for chain in growing.values())
         steps = range(shortest, upto, slice_tokens) if watch else range(upto, upto + 1)
         for step in steps:
             goal = min(upto, step + slice_tokens) if watch else upto
@@ -317,7 +184,7 @@ class SwapPair:
             for order, chain in growing.items():
                 if watch and len(chain.sequence.text) > before[order]:
                     watch(ChainText(order, chain.sequence.text[before[order] :], self.vote))
-            if all(chain.sequence.ended for chain in growing.values()):
+            if all(chain.sequence.ended or chain.sequence.paused for chain in growing.values()):
                 return
 
     async def finish(self, tokens: int) -> tuple[ParsedVerdict, ParsedVerdict]:
@@ -340,4 +207,5 @@ class SwapPair:
 
     @property
     def sanitized(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.by_order["ab"].sanitized))
+        ab, ba = (self.by_order[order].sanitized for order in ORDERS)
+        return tuple(dict.fromkeys(ab if len(ab) >= len(ba) else ba))

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rrm.decision.actions import Action, Grow, ReadPrompts, Reply, Vote, Whole, WriteVerdict
+from rrm.decision.actions import (
+    Action,
+    Grow,
+    ReadPrompts,
+    Reply,
+    Search,
+    Vote,
+    Whole,
+    WriteVerdict,
+)
 from rrm.decision.chains import ORDERS, Order
 from rrm.decision.state import ChainKey, State
 
@@ -60,8 +69,13 @@ class LadderPlan:
         return [Vote(self.votes)] if self.votes > 1 else []
 
     def _rungs(self, state: State) -> list[Action]:
-        """Every rung still ahead of the orders that step; the last one of both is `Whole`."""
+        """Every rung still ahead of the orders that step; the last one of both is `Whole`.
+
+        Where one of them asks for a search there is nothing to buy but that.
+        """
         growing = state.orders(*self.stepping)
+        if any(chain.asks for chain in growing):
+            return [Search(self.stepping, self.rungs)]
         alone = len(self.stepping) == 1
         if all(chain.ended for chain in growing):
             return []

@@ -9,12 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rrm.decision.actions import Action, Grow, ReadPrompts, Reply, Stop, Vote
+from rrm.decision.actions import Action, Grow, ReadPrompts, Reply, Search, Stop, Vote
 from rrm.decision.priced import PricedPolicy, Step
 from rrm.decision.state import Place, Readout, State
 from rrm.decision.thresholds import Policy as Rules
 from rrm.parse import ParsedVerdict
 from rrm.types import StopReason
+
+UNRULED = ("query", "both", "capped", "votes")
+"""places at which thresholds stop nobody"""
 
 
 class Policy(Protocol):
@@ -81,7 +84,7 @@ class Thresholds:
     at_prompt: StopReason = StopReason.MARGIN
 
     def reads(self, place: Place) -> bool:
-        return place in (0, "both", "capped") or self.rules.rule(place).looks
+        return place in (0, "both", "capped") or (place != "query" and self.rules.rule(place).looks)
 
     def choose(
         self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
@@ -95,7 +98,7 @@ class Thresholds:
     def stops(self, readout: Readout) -> StopReason | None:
         """Why thought ends at this readout; None if it goes on."""
         reading = readout.reading
-        if reading is None or not readout.readable or readout.place in ("both", "capped", "votes"):
+        if reading is None or not readout.readable or readout.place in UNRULED:
             return None
         rule = self.rules.rule(readout.place)
         if rule.stops(reading.margin, reading.agree):
@@ -124,7 +127,7 @@ class Priced:
     sure: StopReason = StopReason.MARGIN
 
     def reads(self, place: Place) -> bool:
-        return True
+        return place != "query" or self.rules.searches
 
     def choose(
         self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
@@ -160,9 +163,13 @@ def _undecided(last: Readout | None, rules: PricedPolicy | Rules) -> bool:
 def _action_for(actions: Sequence[Action], step: Step) -> Action | None:
     """The action for a step, or what comes nearest.
 
-    From a depth that is not offered, the next one after it; behind the last one, whole chains.
+    From a depth that is not offered, the next one after it; behind the last one, whole chains. A
+    chain that asks for a search goes no further without it.
     """
     prompts = [one for one in actions if isinstance(one, ReadPrompts)]
+    searches = [one for one in actions if isinstance(one, Search)]
+    if searches and (isinstance(step, int) or step in ("end", "search")):
+        return searches[0]
     rungs = [one for one in actions if isinstance(one, Grow)]
     if step == "other" and prompts:
         return prompts[0]
@@ -172,7 +179,7 @@ def _action_for(actions: Sequence[Action], step: Step) -> Action | None:
         rungs = rungs[-1:]
     else:
         rungs = []
-    later = [one for one in actions if not isinstance(one, ReadPrompts | Grow)]
+    later = [one for one in actions if not isinstance(one, ReadPrompts | Grow | Search)]
     return next(iter([*rungs, *later, *prompts]), None)
 
 

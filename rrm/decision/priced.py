@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 Depth = int | Literal["end"]
 """of the leading chain: a rung of the ladder, the prompt alone being 0; or its end"""
-Step = int | Literal["end", "stop", "tie", "other", "both"]
-"""think to that depth; stop; stop undecided; read the other order's prompt; think there too"""
+Step = int | Literal["end", "stop", "tie", "other", "both", "search"]
+"""think to that depth; stop; stop undecided; read the other order's prompt; think there too; search
+what the leading chain asks for"""
 
 
 PriceKind = Literal["flops", "seconds", "tokens"]
@@ -138,6 +139,11 @@ class PricedPolicy(Frozen):
     probes: float | None = Field(None, description="verdicts read a pair, each order's counted")
     orders: float | None = Field(None, description="orders read a pair, mean where learnt")
 
+    @property
+    def searches(self) -> bool:
+        """Whether it was learnt where judges search."""
+        return False
+
     @cached_property
     def by_state(self) -> Mapping[StateKey, StateRule]:
         return {rule.key: rule for rule in self.rules}
@@ -172,6 +178,8 @@ class PricedPolicy(Frozen):
         """What a readout of the leading chain comes to; None for both whole chains, or for text."""
         reading, place = readout.reading, readout.place
         if reading is None or place in ("both", "capped", "votes"):
+            return None
+        if place == "query" and not self.searches:
             return None
         sign, first, second = 1.0, *reading.margins
         if readout.lead == "ba":

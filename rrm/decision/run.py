@@ -8,10 +8,13 @@ from contextlib import contextmanager
 
 from rrm.allocation.account import Account
 from rrm.allocation.meter import Work
-from rrm.decision.chains import ORDERS, ChainText, JudgeChain, Order, PairReadout, SwapPair
+from rrm.decision.chain import JudgeChain
+from rrm.decision.chains import ORDERS, ChainText, Order, PairReadout, SwapPair
+from rrm.decision.search import answer
 from rrm.decision.state import READABLE_MASS, ChainKey, ChainState, Place, Readout, State
 from rrm.decision.votes import Votes
 from rrm.parse import ParsedVerdict
+from rrm.search.evidence import Evidence
 from rrm.types import At, StopReason, Usage
 
 Start = Callable[[int], Awaitable[SwapPair]]
@@ -35,7 +38,9 @@ class JudgeRun:
         marginal_value: MarginalValue = lambda readout: 0.0,
         watch: Callable[[ChainText], None] | None = None,
         no_thought: bool = False,
+        evidence: Evidence | None = None,
     ) -> None:
+        self.evidence = evidence or Evidence()
         self.chains, self._start = chains, start
         self.rungs, self._marginal_value, self._watch = tuple(rungs), marginal_value, watch
         self._no_thought = no_thought
@@ -51,7 +56,9 @@ class JudgeRun:
 
     @property
     def state(self) -> State:
-        chains = {ChainKey(order): _state(self.chains.by_order[order]) for order in ORDERS}
+        chains = {
+            ChainKey(order): _state(self.chains.by_order[order], self.evidence) for order in ORDERS
+        }
         return State(chains, self.votes.count, self.votes.counted, self._replies)
 
     def news(self) -> list[Readout]:
@@ -72,7 +79,8 @@ class JudgeRun:
 
     @property
     def usage(self) -> Usage:
-        return self.chains.usage().plus(self._before)
+        searches = Usage(searches=self.evidence.searches)
+        return self.chains.usage().plus(self._before).plus(searches)
 
     # -- what actions do --------------------------------------------------------------------------
 
@@ -97,7 +105,7 @@ class JudgeRun:
 
     async def read(self, account: Account, place: Place) -> None:
         """A readout of the first pair's chains where they stand."""
-        self._add(place, await self._probe(self.chains, account))
+        self._add(place, await _probed(self.chains, account))
 
     async def grow(
         self,
@@ -105,36 +113,48 @@ class JudgeRun:
         rungs: Sequence[int],
         account: Account,
         orders: Sequence[Order] = ORDERS,
+        searching: bool = True,
     ) -> bool:
         """Grow the chains of `orders` to the last of `rungs`, with enough left for their probes.
 
+        searching: what they ask for on the way is searched; else the first that asks ends it.
         False if the account does not reach so far; they are then as long as it does.
         """
         judge_chains = [chains.by_order[order] for order in orders]
         for depth in account.instalments(rungs):
-            growing = [one for one in judge_chains if _room(one, depth)]
-            work = [_growth_work(one, _room(one, depth)) for one in growing]
-            if not work:
-                continue
-            reserved = [*work, *_probe_work(judge_chains, depth)]
-            if not await account.reserve(reserved, _priority(self)):
-                return False
-            with _paying(account, growing):
-                await chains.grow(depth, self._watch, orders)
+            while growing := [one for one in judge_chains if _room(one, depth)]:
+                paused = [one.search for one in growing if one.sequence.paused]
+                if not searching and any(one.asks(self.evidence) for one in paused):
+                    return True
+                if not await answer(paused, self.evidence, account, _priority(self)):
+                    return False
+                work = [_growth_work(one, _room(one, depth)) for one in growing]
+                reserved = [*work, *_probe_work(judge_chains, depth)]
+                if not await account.reserve(reserved, _priority(self)):
+                    return False
+                with _paying(account, growing):
+                    await chains.grow(depth, self._watch, orders)
+                if not any(one.sequence.paused for one in growing):
+                    break  # as far as they go, be it by the context
         return True
+
+    async def search(self, orders: Sequence[Order], account: Account) -> bool:
+        """What the chains of `orders` ask for; False if the account refused it."""
+        asking = self.chains.asking(orders, self.evidence)
+        return await answer(asking, self.evidence, account, _priority(self))
 
     async def read_where_it_stands(self, account: Account) -> None:
         """A readout of what was reached when the account refused more, if that is new."""
         lead = self.chains.by_order[self.chains.lead]
         if not lead.opened or (self.path and _tokens(self) <= self.path[-1].tokens):
             return
-        grown = len(lead.sequence.ids)
+        grown = lead.sequence.generated
         place: Place = self.path[-1].place if self.path else 0
         place = next((n for n, rung in enumerate(self.rungs, start=1) if rung >= grown), place)
         if not lead.forced:
             place = "lead"
-        both = all(len(one.sequence.ids) for one in self.chains.by_order.values())
-        reading = await self._probe(self.chains, account)
+        both = all(one.sequence.generated for one in self.chains.by_order.values())
+        reading = await _probed(self.chains, account)
         self._add("capped" if both else place, reading, _wire(place))
 
     async def vote(self, account: Account) -> bool:
@@ -144,7 +164,7 @@ class JudgeRun:
         paid = await self.open(chains, account)
         paid = paid and await self.grow(chains, self.rungs, account)
         if paid:
-            reading = await self._probe(chains, account)
+            reading = await _probed(chains, account)
             self.votes.add(reading)
         self._before = self._before.plus(chains.usage())  # half a vote is none, but it has cost
         return paid
@@ -185,13 +205,6 @@ class JudgeRun:
 
     # -- parts ------------------------------------------------------------------------------------
 
-    async def _probe(self, chains: SwapPair, account: Account) -> PairReadout:
-        judge_chains = [one for one in chains.by_order.values() if one.opened]
-        work = _probe_work(judge_chains)
-        reading = await chains.read([order for order in ORDERS if chains.by_order[order].opened])
-        account.pay(work)
-        return reading
-
     def _add(
         self,
         place: Place,
@@ -207,7 +220,31 @@ class JudgeRun:
         if not self.path and place == 0 and reading is not None:
             prompt = reading.margins[ORDERS.index(self.chains.lead)]
         lead = self.chains.lead
-        self.path.append(Readout(place, at, _tokens(self), reading, replies, lead, prompt))
+        searches = self.chains.by_order[lead].search.answered
+        self.path.append(
+            Readout(place, at, _tokens(self), reading, replies, lead, prompt, searches)
+        )
+
+
+def _state(chain: JudgeChain, evidence: Evidence) -> ChainState:
+    reading = chain.reading
+    return ChainState(
+        opened=chain.opened,
+        tokens=chain.sequence.generated,
+        asks=chain.search.asks(evidence),
+        ended=chain.sequence.ended,
+        readable=None if reading is None else reading.mass >= READABLE_MASS,
+        silent=chain.first_mass is not None and chain.first_mass < READABLE_MASS,
+    )
+
+
+async def _probed(chains: SwapPair, account: Account) -> PairReadout:
+    """A readout of the orders that were opened."""
+    orders = [order for order in ORDERS if chains.by_order[order].opened]
+    work = _probe_work([chains.by_order[order] for order in orders])
+    reading = await chains.read(orders)
+    account.pay(work)
+    return reading
 
 
 def _tokens(run: JudgeRun) -> int:
@@ -224,31 +261,20 @@ def _wire(place: Place) -> At:
     return "both" if place == "capped" else place
 
 
-def _state(chain: JudgeChain) -> ChainState:
-    reading = chain.reading
-    return ChainState(
-        opened=chain.opened,
-        tokens=len(chain.sequence.ids),
-        ended=chain.sequence.ended,
-        readable=None if reading is None else reading.mass >= READABLE_MASS,
-        silent=chain.first_mass is not None and chain.first_mass < READABLE_MASS,
-    )
-
-
 def _room(chain: JudgeChain, depth: int) -> int:
     """Tokens that a chain may grow by on its way to `depth`."""
-    return 0 if chain.sequence.ended else max(0, depth - len(chain.sequence.ids))
+    return 0 if chain.sequence.ended else max(0, depth - chain.sequence.generated)
 
 
 def _growth_work(chain: JudgeChain, tokens: int) -> Work:
     """So many more tokens of one chain."""
-    return Work("thought", tokens, len(chain.sequence.prompt_ids) + len(chain.sequence.ids))
+    return Work("thought", tokens, chain.search.length)
 
 
 def _probe_work(chains: Sequence[JudgeChain], depth: int = 0) -> list[Work]:
     """A probe of each, where it is at least `depth` tokens long; none where nothing is new."""
     return [
-        Work("probe", 0, len(one.sequence.prompt_ids) + max(depth, len(one.sequence.ids)))
+        Work("probe", 0, one.search.length + _room(one, depth))
         for one in chains
         if one.reading is None or _room(one, depth)
     ]
@@ -257,13 +283,14 @@ def _probe_work(chains: Sequence[JudgeChain], depth: int = 0) -> list[Work]:
 @contextmanager
 def _paying(account: Account, chains: Sequence[JudgeChain]) -> Iterator[None]:
     """Pay for what the chains grow by; a step that fails has cost all that it reserved."""
-    before = [len(one.sequence.ids) for one in chains]
+    before = [one.sequence.generated for one in chains]
     try:
         yield
     except BaseException:
         account.forfeit()
         raise
+    grown = [one.sequence.generated - length for one, length in zip(chains, before, strict=True)]
     account.pay(
-        Work("thought", len(one.sequence.ids) - length, len(one.sequence.prompt_ids) + length)
-        for one, length in zip(chains, before, strict=True)
+        Work("thought", tokens, one.search.length - tokens)
+        for one, tokens in zip(chains, grown, strict=True)
     )

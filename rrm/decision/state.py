@@ -31,6 +31,8 @@ class ChainState:
     opened: bool = False
     """its prompt was read"""
     tokens: int = 0
+    asks: bool = False
+    """it waits for a search that can be made"""
     ended: bool = False
     """the model ended it, so it grows no more"""
     readable: bool | None = None
@@ -72,6 +74,8 @@ class Readout:
     """the order that leads"""
     prompt: float | None = None
     """margin towards a that the leading order's prompt had, where that was read"""
+    searches: int = 0
+    """answered in the leading chain so far"""
 
     @property
     def readable(self) -> bool:

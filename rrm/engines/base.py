@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from rrm.engines.card import ModelCard
 from rrm.prompt import Rendered
@@ -22,6 +22,13 @@ class Sampling:
 
     temperature: float = 0.0
     seed: int = 0
+
+
+class Pause(NamedTuple):
+    """A query between these two texts pauses a sequence; both stay in it."""
+
+    opening: str
+    close: str
 
 
 @dataclass
@@ -37,6 +44,17 @@ class TokenSequence:
     finish: Literal["stop", "eos"] | None = None
     cached_tokens: int | None = None
     """prompt tokens that a cache already held when the prompt was first read"""
+    paused: bool = False
+    """it wrote a query, and grows again once text is appended"""
+    appended: int = 0
+    """of `ids`, how many were put in, not generated"""
+    resumed: int = 0
+    """length of `ids` when text was last put in"""
+
+    @property
+    def generated(self) -> int:
+        """How many tokens the model generated."""
+        return len(self.ids) - self.appended
 
     @property
     def ended(self) -> bool:
@@ -66,12 +84,34 @@ class ExtendRequest:
     """Grow `sequence` by up to `tokens`, until the text `stop` or the model's end of turn.
 
     The stop string stays in the sequence. With `stop=None` only the end of turn stops it, and a
-    sequence that has closed by itself goes on to write its verdict out.
+    sequence that has closed by itself goes on to write its verdict out. A sequence that is paused
+    stays as it is.
     """
 
     sequence: TokenSequence
     tokens: int
     stop: str | None
+    pause: Pause | None = None
+
+    @property
+    def grows(self) -> bool:
+        """Whether there is anything to do."""
+        sequence = self.sequence
+        open_ = sequence.finish is None or (sequence.finish == "stop" and self.stop is None)
+        return open_ and not sequence.paused and self.tokens > 0
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The texts at which it ends, or pauses."""
+        ends = () if self.stop is None else (self.stop,)
+        return ends if self.pause is None else (*ends, self.pause.close)
+
+    def met(self, stop: str) -> None:
+        """Note that the sequence now ends with one of `stops`."""
+        if stop == self.stop:
+            self.sequence.finish = "stop"
+        else:
+            self.sequence.paused = True
 
 
 class Engine(Protocol):
@@ -100,6 +140,13 @@ class Engine(Protocol):
 
     def begin(self, sequence: TokenSequence, opening: str) -> None:
         """Put `opening` behind the prompt of a sequence that has not grown yet."""
+        ...
+
+    def append(self, sequence: TokenSequence, text: str) -> None:
+        """Put `text` behind what a sequence has grown by: it is read, not generated.
+
+        A paused sequence grows again. Raises PromptTooLong, and leaves it as it was.
+        """
         ...
 
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:

@@ -21,6 +21,8 @@ class ModelCard(BaseModel):
     """the styles it was trained in; none: any"""
     ladder: tuple[int, ...] = ()
     """thinking tokens of each sequence at which it is probed"""
+    searches: bool = False
+    """it asks for searches unasked, so what it writes is looked at for queries"""
     reads: Domain | None = None
     """none: a general language model"""
 

@@ -18,6 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
+from rrm.engines.base import ExtendRequest
 from rrm.engines.kv_cache import LocalSequence, draw, row_of, side_by_side
 from rrm.engines.tokenizer import ChatTokenizer
 
@@ -38,11 +39,12 @@ class ProbeJob:
 
 @dataclass(eq=False)
 class ExtendJob:
-    """A sequence that grows by up to `left` tokens, or until `stop`."""
+    """A sequence that grows by up to `left` tokens, or until one of `stops`."""
 
+    request: ExtendRequest
     sequence: LocalSequence
     left: int
-    stop: str | None
+    stops: tuple[str, ...]
     done: Future[None] = field(default_factory=Future)
 
 
@@ -160,7 +162,7 @@ class LocalModel:
         for row, (job, pad) in enumerate(zip(batch.rows, batch.pads, strict=True)):
             sequence = job.sequence
             sequence.kv = row_of(batch.cache, row, pad, pad + len(sequence.tokens))
-        torn = [job.sequence for job in batch.rows if _trim(job.sequence, job.stop, self.tokenizer)]
+        torn = [job.sequence for job in batch.rows if _trim(job, self.tokenizer)]
         if torn:
             self.prefill(torn)
 
@@ -199,22 +201,27 @@ class LocalModel:
         else:
             sequence.ids.append(token)
             job.left -= 1
-            # A token may be a single byte, so this many surely hold the stop string.
-            if (
-                job.stop
-                and job.stop[-1] in self.tokenizer.piece(token)
-                and job.stop in self.tokenizer.decode(sequence.ids[-4 * len(job.stop) :])
-            ):
-                sequence.finish, job.left = "stop", 0
+            for stop in job.stops:
+                if stop[-1] not in self.tokenizer.piece(token):
+                    continue
+                # A token may be a single byte, so this many surely hold the stop string.
+                tail = max(sequence.resumed, len(sequence.ids) - 4 * len(stop))
+                if stop in self.tokenizer.decode(sequence.ids[tail:]):
+                    job.request.met(stop)
+                    job.left = 0
+                    break
         if job.left == 0:
             sequence.text = self.tokenizer.decode(sequence.ids)
         return None if sequence.finish == "eos" else token
 
 
-def _trim(sequence: LocalSequence, stop: str | None, tokenizer: ChatTokenizer) -> bool:
+def _trim(job: ExtendJob, tokenizer: ChatTokenizer) -> bool:
     """Cut what a last token says beyond the stop string; true if the cache lags behind then."""
-    if sequence.finish != "stop" or stop is None or sequence.text.endswith(stop):
+    sequence = job.sequence
+    met = sequence.paused or (sequence.finish == "stop" and job.request.stop is not None)
+    if not met or sequence.text.endswith(job.stops):
         return False
+    stop = job.stops[-1] if sequence.paused else job.stops[0]
     before = len(sequence.ids) - 1
     sequence.ids, sequence.text = tokenizer.cut(sequence.ids, stop)
     if sequence.kv is not None:

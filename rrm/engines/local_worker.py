@@ -132,7 +132,7 @@ class ModelWorker:
             idle = False
             if isinstance(job, ProbeJob):
                 probing.append(job)
-            elif job.left > 0 and _can_grow(job):
+            elif job.left > 0:
                 growing.append(job)
             else:
                 _finish(job.done, None)
@@ -140,12 +140,6 @@ class ModelWorker:
         growing[:] = [job for job in growing if not job.done.cancelled()]
         self._model.pass_began = time.monotonic()
         return True
-
-
-def _can_grow(job: ExtendJob) -> bool:
-    """A sequence that closed by itself may still write its verdict out (stop None)."""
-    finish = job.sequence.finish
-    return finish is None or (finish == "stop" and job.stop is None)
 
 
 def _finish(future: Future[Any], value: Any) -> None:

@@ -82,6 +82,12 @@ class OpenAIEngine:
         asked = _text_sequence(sequence)
         asked.rendered = replace(asked.rendered, opening=asked.rendered.opening + opening)
 
+    def append(self, sequence: TokenSequence, text: str) -> None:
+        """How many tokens it is nobody tells, so they are not counted."""
+        asked = _text_sequence(sequence)
+        asked.text += text
+        asked.known, asked.resumed, asked.paused = len(asked.text), len(asked.ids), False
+
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
         if not self.can_probe:
             raise EngineError("this endpoint cannot be probed: " + self.lacks())
@@ -131,7 +137,7 @@ class OpenAIEngine:
         which no other label is likelier. A label that begins another ("1" and "10") counts only
         where the other does not follow.
         """
-        reply = await self.endpoint.chat(sequence, 1, None, after=suffix + prefix, top=self._top)
+        reply = await self.endpoint.chat(sequence, 1, after=suffix + prefix, top=self._top)
         found: dict[str, float] = {}
         calls = 1
         for token, value in reply.top.items():
@@ -156,32 +162,36 @@ class OpenAIEngine:
 
     async def _grow(self, request: ExtendRequest) -> None:
         sequence = _text_sequence(request.sequence)
-        ended = sequence.finish == "eos" or (sequence.finish == "stop" and request.stop is not None)
-        if ended or request.tokens <= 0:
+        if not request.grows:
             return
         if sequence.text and not self.abilities.prefill:
             raise EngineError(f"{self.endpoint.base} does not continue an assistant turn")
         reply = await self._as_far_as_it_goes(sequence, request)
         sequence.text += reply.text
         sequence.ids += [UNTOLD] * reply.tokens
-        if request.stop is not None and request.stop in sequence.text:
-            sequence.text = sequence.text[: sequence.text.index(request.stop) + len(request.stop)]
-            sequence.finish = "stop"
+        ends = [
+            (end, stop)
+            for stop in request.stops
+            if (end := sequence.text.find(stop, sequence.known)) >= 0
+        ]
+        if ends:
+            end, stop = min(ends)
+            sequence.text = sequence.text[: end + len(stop)]
+            request.met(stop)
         elif reply.reason == "stop":
-            # The reply ends before its stop string; an endpoint that does not say what stopped
-            # it is taken to have met the one that it was given.
-            if request.stop is not None and (reply.matched == request.stop or not reply.names_stop):
-                sequence.text += request.stop
-                sequence.finish = "stop"
-            else:
+            met = _stopped_by(request, sequence, reply)
+            if met is None:
                 sequence.finish = "eos"
+            else:
+                sequence.text += met
+                request.met(met)
 
     async def _as_far_as_it_goes(self, sequence: TextSequence, request: ExtendRequest) -> ChatReply:
         """Servers refuse to begin what might outgrow the context; ask for less then."""
         tokens = request.tokens
         while True:
             try:
-                return await self.endpoint.chat(sequence, tokens, request.stop)
+                return await self.endpoint.chat(sequence, tokens, request.stops)
             except PromptTooLong:
                 if tokens == 1:
                     raise
@@ -199,13 +209,14 @@ class OpenAIEngine:
             )
         asking = Rendered((Turn(role="user", content="Say A."),), "")
         sequence = TextSequence(prompt_ids=[], rendered=asking)
-        plain = await self.endpoint.chat(sequence, 1, None)
+        plain = await self.endpoint.chat(sequence, 1)
         logprobs, prefill = declared.logprobs, declared.prefill
         if logprobs is None:
-            logprobs = await self._tells_logprobs(sequence)
+            self._top = await _likeliest(self.endpoint, sequence)
+            logprobs = self._top > 0
         if prefill is None:
             try:
-                begun = await self.endpoint.chat(sequence, 1, None, after="A")
+                begun = await self.endpoint.chat(sequence, 1, after="A")
                 # A turn that is continued is longer by its one token; one that is taken for a
                 # finished turn brings the end of the turn and the head of the next one along.
                 prefill = 0 < begun.prompt_tokens - plain.prompt_tokens <= 2
@@ -213,14 +224,17 @@ class OpenAIEngine:
                 prefill = False
         return Abilities(logprobs, prefill)
 
-    async def _tells_logprobs(self, sequence: TextSequence) -> bool:
-        for top in TOPS:
-            self._top = top
-            try:
-                return bool((await self.endpoint.chat(sequence, 1, None, top=top)).top)
-            except RequestRefused:
-                continue
-        return False
+
+async def _likeliest(endpoint: ChatEndpoint, sequence: TextSequence) -> int:
+    """How many of the likeliest tokens it tells; 0: none."""
+    for top in TOPS:
+        try:
+            if (await endpoint.chat(sequence, 1, top=top)).top:
+                return top
+            return 0
+        except RequestRefused:
+            continue
+    return 0
 
 
 async def _opened(base: str, model: str, options: EngineOptions) -> ChatEndpoint:
@@ -241,6 +255,20 @@ def _meant(text: str, labels: Sequence[str]) -> str | None:
         if text == label or (text.startswith(label) and not text[len(label)].isalnum())
     ]
     return max(over, key=len, default=None)
+
+
+def _stopped_by(request: ExtendRequest, sequence: TextSequence, reply: ChatReply) -> str | None:
+    """The stop string before which a reply ends; None: its turn is over.
+
+    An endpoint that does not say what stopped it is taken to have met one that it was given: the
+    one that closes a query, where a query is open.
+    """
+    if reply.names_stop:
+        return next((stop for stop in request.stops if reply.matched == stop), None)
+    said, pause = sequence.text[sequence.known :], request.pause
+    if pause is not None and said.rfind(pause.opening) > said.rfind(pause.close):
+        return pause.close
+    return request.stop
 
 
 async def _all(work: Sequence[Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,8 @@ class TextSequence(TokenSequence):
     """A chain of which only the text is known. ids: one UNTOLD for each token."""
 
     rendered: Rendered = field(default_factory=lambda: Rendered((), ""))
+    known: int = 0
+    """characters of `text` when something was last put in"""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class ChatEndpoint:
         self,
         sequence: TextSequence,
         tokens: int,
-        stop: str | None,
+        stops: Sequence[str] = (),
         after: str = "",
         top: int = 0,
     ) -> ChatReply:
@@ -115,8 +117,8 @@ class ChatEndpoint:
         }
         if sequence.sampling.temperature > 0:
             body["seed"] = sequence.sampling.seed % 2**31
-        if stop is not None:
-            body["stop"] = [stop]
+        if stops:
+            body["stop"] = list(stops)
         if top:
             body |= {"logprobs": True, "top_logprobs": top, "temperature": 0}
         if begun:

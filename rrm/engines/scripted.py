@@ -74,6 +74,14 @@ class ScriptedEngine:
     def begin(self, sequence: TokenSequence, opening: str) -> None:
         sequence.prompt_ids += map(ord, opening)
 
+    def append(self, sequence: TokenSequence, text: str) -> None:
+        if len(sequence.prompt_ids) + len(sequence.ids) + len(text) >= self.context:
+            raise PromptTooLong(f"with what was found it is longer than {self.context} tokens")
+        sequence.text += text
+        sequence.ids += map(ord, text)
+        sequence.appended += len(text)
+        sequence.resumed, sequence.paused = len(sequence.ids), False
+
     async def probe(self, requests: Sequence[ProbeRequest]) -> list[ProbeResult]:
         await self._turn()
         return [
@@ -85,16 +93,16 @@ class ScriptedEngine:
         await self._turn()
         for request in requests:
             sequence, script = request.sequence, self._plans[id(request.sequence)]
-            if sequence.finish == "eos" or (sequence.finish == "stop" and request.stop is not None):
-                continue
-            for _ in range(request.tokens):
-                if len(sequence.text) >= len(script):
+            for _ in range(request.tokens if request.grows else 0):
+                if sequence.generated >= len(script):
                     sequence.finish = "eos"
                     break
-                sequence.text += script[len(sequence.text)]
+                sequence.text += script[sequence.generated]
                 sequence.ids.append(ord(sequence.text[-1]))
-                if request.stop is not None and sequence.text.endswith(request.stop):
-                    sequence.finish = "stop"
+                said = sequence.text[sequence.resumed :]
+                met = next((stop for stop in request.stops if said.endswith(stop)), None)
+                if met is not None:
+                    request.met(met)
                     break
 
     async def check(self) -> None:

@@ -180,7 +180,7 @@ class SGLangEngine(TokenEngine):
     def _room(self, request: ExtendRequest) -> int:
         """Tokens this sequence may grow by."""
         sequence = request.sequence
-        if sequence.finish == "eos" or (sequence.finish == "stop" and request.stop is not None):
+        if not request.grows:
             return 0
         return min(
             request.tokens,
@@ -188,16 +188,20 @@ class SGLangEngine(TokenEngine):
         )
 
     def _sampling(self, request: ExtendRequest, room: int) -> dict[str, Any]:
-        how, stop = request.sequence.sampling, request.stop
+        how = request.sequence.sampling
         # For a stop string SGLang decodes the text of every row after every token.
-        token = None if stop is None else self.tokenizer.one_token(stop)
+        tokens = {stop: self.tokenizer.one_token(stop) for stop in request.stops}
+        stops: dict[str, list[Any]] = {
+            "stop": [stop for stop, token in tokens.items() if token is None],
+            "stop_token_ids": [token for token in tokens.values() if token is not None],
+        }
         return {
             "max_new_tokens": room,
             "temperature": how.temperature,
             "no_stop_trim": True,
             "skip_special_tokens": False,
             "sampling_seed": how.seed % 2**31,
-            **({"stop": stop} if token is None else {"stop_token_ids": [token]}),
+            **{name: some for name, some in stops.items() if some},
         }
 
     def _grow(self, request: ExtendRequest, answer: Answer) -> None:
@@ -214,21 +218,24 @@ class SGLangEngine(TokenEngine):
             sequence.finish = "eos"
         old = len(sequence.ids)
         sequence.ids += new
-        stop = request.stop
-        if stop is not None:
-            end = self._first_end(sequence.ids, old, stop)
-            if end is not None:
-                sequence.ids, sequence.text = self.tokenizer.cut(sequence.ids[:end], stop)
-                sequence.finish = "stop"
-                return
-        sequence.text = self.tokenizer.decode(sequence.ids)
+        ends = [
+            (end, stop)
+            for stop in request.stops
+            if (end := self._first_end(sequence, old, stop)) is not None
+        ]
+        if ends:
+            end, stop = min(ends)
+            sequence.ids, sequence.text = self.tokenizer.cut(sequence.ids[:end], stop)
+            request.met(stop)
+        else:
+            sequence.text = self.tokenizer.decode(sequence.ids)
 
-    def _first_end(self, ids: list[int], old: int, stop: str) -> int | None:
-        """How many of `ids` say `stop` for the first time, if they do.
+    def _first_end(self, sequence: TokenSequence, old: int, stop: str) -> int | None:
+        """How many of its ids say `stop` for the first time since text was put in, if they do.
 
         SGLang looks at new tokens only, and the stop string may have begun before them.
         """
-        tail = max(0, old - 4 * len(stop))
+        ids, tail = sequence.ids, max(sequence.resumed, old - 4 * len(stop))
         if stop not in self.tokenizer.decode(ids[tail:]):
             return None
         return next(

@@ -111,6 +111,19 @@ class TokenEngine:
     def begin(self, sequence: TokenSequence, opening: str) -> None:
         sequence.prompt_ids += self.tokenizer.encode(opening)
 
+    def append(self, sequence: TokenSequence, text: str) -> None:
+        new = self.tokenizer.encode(text)
+        length = len(sequence.prompt_ids) + len(sequence.ids) + len(new)
+        if length >= self.tokenizer.context:
+            raise PromptTooLong(
+                f"with what was found the sequence is {length} tokens, and this model takes "
+                f"{self.tokenizer.context}"
+            )
+        sequence.ids += new
+        sequence.text = self.tokenizer.decode(sequence.ids)
+        sequence.appended += len(new)
+        sequence.resumed, sequence.paused = len(sequence.ids), False
+
 
 def _ends(directory: Path) -> set[int]:
     """The ids that end a turn, as the model's generation config names them."""

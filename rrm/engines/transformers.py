@@ -60,7 +60,8 @@ class TransformersEngine(TokenEngine):
         for request in requests:
             sequence = _local(request.sequence)
             room = self.tokenizer.context - len(sequence.tokens) - 1
-            jobs.append(ExtendJob(sequence, min(request.tokens, room), request.stop))
+            left = min(request.tokens, room) if request.grows else 0
+            jobs.append(ExtendJob(request, sequence, left, request.stops))
         await self._worker.answer(jobs)
 
     async def check(self) -> None:

@@ -13,6 +13,7 @@ from serving.cli.options import (
     TRIES,
     UNSCORED_EXIT,
     EffortName,
+    EvidenceFile,
     Load,
     ThinkingLimit,
     Url,
@@ -31,6 +32,7 @@ def judge(
     b: Annotated[str, typer.Option("--b", help="The second response.")],
     effort: EffortName = "adaptive",
     max_thinking_tokens: ThinkingLimit = None,
+    evidence: EvidenceFile = None,
     url: Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
@@ -38,7 +40,7 @@ def judge(
 
     Exits 0 with a verdict, 2 on bad input, 3 if the judge did not decide, 4 without an answer.
     """
-    options = options_of(effort, max_thinking_tokens, return_chain=True)
+    options = options_of(effort, max_thinking_tokens, return_chain=True, evidence=evidence)
     pair = Pair(prompt=not_blank(prompt), response_a=a, response_b=b)
     settings = load()
     if url is None:

@@ -13,7 +13,8 @@ import typer
 
 from judges.options import JudgeOptions
 from rrm.engines.registry import DEFAULT, ENGINES
-from rrm.errors import RefusedText, StyleMismatch
+from rrm.errors import RefusedText, SearchError, StyleMismatch
+from rrm.search.bm25 import read_documents
 from rrm.types import Effort
 from serving.errors import ServiceError, SettingsError
 from serving.import_check import NameClash, check_imports
@@ -33,6 +34,10 @@ ThinkingLimit = Annotated[int | None, typer.Option(min=0, help="For both orders 
 Url = Annotated[
     str | None,
     typer.Option(help="Of a running service, else this process; its key: CLOSECALL_API_KEY."),
+]
+EvidenceFile = Annotated[
+    Path | None,
+    typer.Option("--evidence", help="Texts to search in: .txt, .md, .jsonl, .csv, or a folder."),
 ]
 Columns = Annotated[
     str | None, typer.Option(help="prompt=NAME,a=NAME,b=NAME,label=NAME,id=NAME,group=NAME")
@@ -76,6 +81,10 @@ def of_the_model(
     prompt_file: Annotated[
         Path | None,
         _model_option("A style of your own (.toml), or another instruction text."),
+    ] = None,
+    searcher: Annotated[
+        str | None,
+        _model_option("To look up in: bm25:PATH, or an http(s) address."),
     ] = None,
     calibration: Annotated[
         Path | None,
@@ -129,14 +138,26 @@ def command(work: Callable[..., None]) -> Callable[..., None]:
 
 
 def options_of(
-    effort: str, max_thinking_tokens: int | None = None, return_chain: bool = False
+    effort: str,
+    max_thinking_tokens: int | None = None,
+    return_chain: bool = False,
+    evidence: Path | None = None,
 ) -> JudgeOptions:
     """How a caller wants pairs judged. Raises SettingsError for anything but the three efforts."""
     efforts: tuple[Effort, ...] = ("none", "adaptive", "full")
     for one in efforts:
         if effort == one:
-            return JudgeOptions(one, max_thinking_tokens, return_chain)
+            texts = None if evidence is None else texts_in(evidence)
+            return JudgeOptions(one, max_thinking_tokens, return_chain, evidence=texts)
     raise SettingsError(f"--effort is none, adaptive or full, not {effort!r}")
+
+
+def texts_in(path: Path) -> tuple[str, ...]:
+    """To search in. Raises SettingsError."""
+    try:
+        return tuple(document.text for document in read_documents(path))
+    except SearchError as failure:
+        raise SettingsError(str(failure)) from None
 
 
 def not_blank(prompt: str) -> str:

@@ -31,6 +31,10 @@ WHY = {
 HEADS = {"ab": "response a first", "ba": "response b first"}
 
 
+SHOWN = 80
+"""characters of what a search found"""
+
+
 def verdict_text(outcome: Verdict | Unscored) -> RenderableType:
     """An outcome with its path over the checkpoints and, where it was asked for, its chains."""
     if isinstance(outcome, Unscored):
@@ -47,6 +51,7 @@ def verdict_text(outcome: Verdict | Unscored) -> RenderableType:
             f"  judge            {outcome.judge.model}, style {outcome.judge.style}, "
             f"effort {outcome.judge.effort}"
         ),
+        *_searches(outcome),
         *_certificate(outcome),
         *_notes(outcome),
         *([Padding(path_table(outcome), (1, 0, 0, 2))] if outcome.path else []),
@@ -154,6 +159,17 @@ def _certificate(outcome: Verdict) -> list[Text]:
     lost = f"{100 * proof.epsilon:g} point{'' if proof.epsilon == 0.01 else 's'}"
     said = f"stopping early loses at most {lost} of {proof.promises}, {1 - proof.delta:.0%} sure"
     return [Text(f"  certified        {said} ({proof.n} pairs)")]
+
+
+def _searches(outcome: Verdict) -> list[Text]:
+    """What it looked up; a note says what failed."""
+    lines = []
+    for one in outcome.judge.searches:
+        found = " ".join((one.found or "nothing").split())
+        found = found if len(found) <= SHOWN else f"{found[:SHOWN]}..."
+        where = f" ({', '.join(one.sources)})" if one.sources else ""
+        lines.append(Text(f"  looked up        {one.query}: {found}{where}"))
+    return lines
 
 
 def _notes(outcome: Verdict | Unscored) -> list[Text]:

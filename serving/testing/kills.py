@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from rrm.search.registry import Given
 from rrm.types import Pair, Unscored, Verdict
 from serving.batch import LocalJudge
 from serving.cli import cli
@@ -21,8 +22,8 @@ def counting() -> None:
     judged = Path(sys.argv.pop(1)).open("a", encoding="utf-8")  # noqa: SIM115 until killed
     judge = LocalJudge.judge
 
-    async def counted(self: LocalJudge, pair: Pair) -> Verdict | Unscored:
-        outcome = await judge(self, pair)
+    async def counted(self: LocalJudge, pair: Pair, evidence: Given = None) -> Verdict | Unscored:
+        outcome = await judge(self, pair, evidence)
         judged.write(json.dumps(pair.model_dump()) + "\n")
         judged.flush()
         return outcome

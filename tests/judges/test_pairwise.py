@@ -21,7 +21,8 @@ from rrm.calibration.artifact import load_calibration
 from rrm.calibration.calibration import Calibration, PlattScaler, PlattScalers
 from rrm.calibration.gain import Gain, ThinkingGain
 from rrm.calibration.monitor import Expected, RiskMonitor
-from rrm.decision.chains import ChainText, JudgeChain, PairReadout
+from rrm.decision.chain import JudgeChain
+from rrm.decision.chains import ChainText, PairReadout
 from rrm.decision.state import Readout
 from rrm.decision.thresholds import PROMPT_ONLY, Policy, Rule
 from rrm.engines.base import Engine, Sampling, TokenSequence

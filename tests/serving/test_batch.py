@@ -15,6 +15,7 @@ from judges.pairwise import PairwiseJudge
 from rrm.budget import Budget
 from rrm.engines.scripted import ScriptedEngine
 from rrm.errors import EngineError, UnreadableText
+from rrm.search.registry import Given
 from rrm.types import Pair, Provenance, Unscored, Verdict
 from serving.batch import Judging, Run
 from serving.datasets import read_dataset
@@ -39,7 +40,7 @@ class Scripted:
     async def identify(self) -> dict[str, Any]:
         return {"model": self.identity}
 
-    async def judge(self, pair: Pair) -> Verdict | Unscored:
+    async def judge(self, pair: Pair, evidence: Given = None) -> Verdict | Unscored:
         if self.fail_after is not None and len(self.options) >= self.fail_after:
             raise ServiceError("it went away")
         self.options.append(pair.response_a)
@@ -110,7 +111,7 @@ def test_a_line_that_cannot_be_read_is_set_aside_and_nothing_shrinks(
     out.write_bytes(b"".join(lines))
 
     class Away(Scripted):
-        async def judge(self, pair: Pair) -> Verdict | Unscored:
+        async def judge(self, pair: Pair, evidence: Given = None) -> Verdict | Unscored:
             raise ServiceError("gone")
 
     for _ in range(2):
@@ -174,7 +175,7 @@ def test_what_finished_early_is_kept_though_an_earlier_row_is_not(tmp_path: Path
     class Stuck(Scripted):
         """Does not end the row "2"."""
 
-        async def judge(self, pair: Pair) -> Verdict | Unscored:
+        async def judge(self, pair: Pair, evidence: Given = None) -> Verdict | Unscored:
             if pair.response_a == "2":
                 await asyncio.sleep(60)
             return await super().judge(pair)
@@ -309,6 +310,26 @@ def test_a_service_judges_a_batch_and_refused_rows_set_the_returncode(
 def thought(out: Path) -> int:
     lines = [JudgedRow.model_validate_json(raw) for raw in lines_of(out)]
     return sum(line.outcome.usage.thinking_tokens for line in lines)
+
+
+def test_rows_bring_evidence_and_all_may_share_a_searcher(tmp_path: Path) -> None:
+    ask = {"prompt": "What is 15 + k?", "response_a": "It is 52.", "response_b": "It is 61."}
+    source, out = tmp_path / "pairs.jsonl", tmp_path / "out.jsonl"
+    rows = [{**ask, "evidence": ["k is 037"]}, {**ask, "evidence": ["k is 046"]}, ask]
+    source.write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "told.txt").write_text("k is 037")
+    words = ["batch", str(source), "-o", str(out), "--effort", "full"]
+    done = closecall(*words, "--searcher", f"bm25:{tmp_path}/told.txt")
+    assert done.returncode == 0, done.stderr
+    found = [
+        Verdict.model_validate(json.loads(line)["outcome"]) for line in out.read_text().splitlines()
+    ]
+    assert [one.preferred for one in found] == ["a", "b", "a"]
+    assert [one.judge.searches[0].found for one in found] == ["k is 037", "k is 046", "k is 037"]
+    assert {one.judge.searches[0].seconds for one in found} == {0.0}
+    other = closecall(*words)
+    assert other.returncode == 2
+    assert "searcher: " in other.stderr
 
 
 def test_all_rows_share_a_budget_and_a_run_that_goes_on_has_what_is_left(tmp_path: Path) -> None:

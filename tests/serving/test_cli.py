@@ -70,6 +70,28 @@ def test_a_calibration_is_named_by_its_flag_or_the_old_one(flag: str, tmp_path: 
     assert found.judge.stopper.startswith("8000 pairs")
 
 
+LOOKUP = ("--prompt", "What is 15 + k?", "--a", "It is 52.", "--b", "It is 61.")
+
+
+def test_what_it_looked_up_is_printed(tmp_path: Path) -> None:
+    told = tmp_path / "told.csv"
+    told.write_text("text,source\nm is 112,page 1\nk is 037,page 2\n")
+    done = closecall("judge", *LOOKUP, "--effort", "full", "--evidence", str(told))
+    assert done.returncode == 0, done.stderr
+    assert "response a is better" in done.stdout
+    assert "looked up        k: k is 037 (2)" in done.stdout
+    own = closecall("judge", *LOOKUP, "--effort", "full", "--searcher", f"bm25:{told}", "--json")
+    [record] = Verdict.model_validate(json.loads(own.stdout)).judge.searches
+    assert (record.found, record.sources) == ("k is 037", ("page 2",))
+    for wrong, said in (
+        (("--evidence", str(tmp_path / "none.txt")), "cannot read"),
+        (("--searcher", "wiki"), "give bm25:PATH, an http(s) address"),
+        ((), "give evidence"),
+    ):
+        done = closecall("judge", *LOOKUP, *wrong)
+        assert (done.returncode, said in " ".join(done.stderr.split())) == (2, True)
+
+
 def test_a_running_service_judges_scores_and_ranks(service: ServiceProcess) -> None:
     at = ("--url", service.url)
     judged = closecall("judge", *ASK, *at)

@@ -102,3 +102,14 @@ def test_a_cell_may_hold_lines(tmp_path: Path) -> None:
     [row] = read_dataset(path).rows
     assert row.pair is not None
     assert (row.pair.prompt, row.pair.response_a) == ("one\r\ntwo", "x\ny")
+
+
+def test_a_row_may_bring_texts_to_search_in(tmp_path: Path) -> None:
+    row = {"prompt": "q", "a": "1", "b": "2"}
+    given = ({"evidence": ["one", "two"]}, {"evidence": "one"}, {"evidence": None}, {"evidence": 3})
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({**row, **more}) for more in given))
+    rows = read_dataset(path).rows
+    assert [one.evidence for one in rows] == [("one", "two"), ("one",), None, None]
+    assert rows[3].fault == "evidence is neither a text nor a list of texts"
+    assert len({one.key("judge") for one in rows}) == 4

@@ -50,6 +50,40 @@ def test_a_stream_tells_both_chains_every_checkpoint_and_the_outcome(
     assert found.usage.thinking_tokens == whole.usage.thinking_tokens
 
 
+LOOKUP = {"prompt": "What is 15 + k?", "response_a": "It is 52.", "response_b": "It is 61."}
+
+
+def test_a_request_brings_what_can_be_searched(service: ServiceProcess) -> None:
+    body = {**LOOKUP, "effort": "full", "evidence": ["m is 112", "k is 037"], "return_chain": True}
+    found = Verdict.model_validate(service.judge(**body).json())
+    assert found.preferred == "a"
+    assert found.usage.searches == 1
+    [record] = found.judge.searches
+    assert (record.query, record.found, record.sources) == ("k", "k is 037", ("2",))
+    none = Verdict.model_validate(service.judge(**{**body, "max_searches": 0}).json())
+    assert none.usage.searches == 0
+    for wrong, said in (
+        ({"evidence": "wiki"}, "no searcher called 'wiki'"),
+        ({"evidence": []}, "give evidence"),
+        ({"evidence": [1]}, "evidence"),
+        ({"evidence": ["k"] * 1001}, "1000"),
+        ({"max_searches": -1}, "max_searches"),
+    ):
+        answer = service.judge(**{**body, **wrong})
+        assert answer.status_code == 422, answer.text
+        assert said in answer.text
+    scored = service.http.post(
+        "/v1/score",
+        json={
+            "prompt": LOOKUP["prompt"],
+            "responses": ["It is 52.", "It is 61."],
+            "evidence": ["k is 037"],
+        },
+    ).json()
+    assert scored["judge"]["searches"][0]["query"] == "k"
+    assert scored["scores"][0] > scored["scores"][1]
+
+
 def test_a_stream_that_cannot_begin_is_a_plain_problem(service: ServiceProcess) -> None:
     for wrong in ({"prompt": "Why is it?"}, {"style": "x"}, {"effort": "much"}):
         answer = service.judge(**{**ASK, **wrong}, stream=True)

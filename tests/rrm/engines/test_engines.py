@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from judges.nano import WEIGHTS
 from judges.styles.label import LabelStyle
-from rrm.engines.base import Engine, ExtendRequest, ProbeRequest, TokenSequence
+from rrm.engines.base import Engine, ExtendRequest, Pause, ProbeRequest, TokenSequence
 from rrm.engines.openai_chat import TextSequence
 from rrm.engines.tokenizer import ChatTokenizer
 from rrm.errors import PromptTooLong
@@ -164,6 +164,59 @@ def test_an_opening_may_come_after_the_prompt_was_probed(engine: Engine) -> None
     assert late.text == early.text
     one, two = asyncio.run(engine.probe([question(RRM, late), question(RRM, early)]))
     assert one.labels.logprobs == pytest.approx(two.labels.logprobs, abs=1e-3)
+
+
+def test_a_query_pauses_a_chain_and_what_is_put_in_is_read(
+    engine: Engine, stock: torch.nn.Module, with_ids: bool
+) -> None:
+    rendered = RRM.render("What is 15 + k?", ("It is 52.", "It is 61."))
+    chain, plain = engine.start(rendered), engine.start(rendered)
+    pause = Pause("<search>", "</search>")
+    grown = [
+        ExtendRequest(one, 60, "</think>", how) for one, how in ((chain, pause), (plain, None))
+    ]
+    asyncio.run(engine.extend(grown))
+    assert chain.text == "<search>k</search>"
+    assert (chain.paused, chain.ended, plain.paused) == (True, False, False)
+    assert plain.generated == 60 or plain.ended
+    asyncio.run(engine.extend([ExtendRequest(chain, 60, "</think>", pause)]))
+    assert chain.text == "<search>k</search>"  # it waits
+    before = chain.generated
+    engine.append(chain, "<result>k is 037</result>")
+    assert (chain.paused, chain.generated) == (False, before)
+    if with_ids:
+        assert chain.appended == len(WORDS.encode("<result>k is 037</result>"))
+    [seen] = asyncio.run(engine.probe([question(RRM, chain)]))
+    ids = ids_of(chain) + WORDS.encode(RRM.suffix(chain.text, ended=False))
+    expected = logprobs(stock, ids)[-1]
+    for label in RRM.labels:
+        [token] = WORDS.encode(label)
+        assert seen.labels.logprobs[label] == pytest.approx(float(expected[token]), abs=2e-3)
+    asyncio.run(engine.extend([ExtendRequest(chain, 500, "</think>", pause)]))
+    assert chain.text.startswith("<search>k</search><result>k is 037</result>015+037=052.")
+    assert (chain.finish, chain.paused) == ("stop", False)
+    assert len(chain.ids) == chain.generated + chain.appended
+
+
+def test_a_chain_may_ask_again_and_go_on_without_an_answer(engine: Engine) -> None:
+    chain = engine.start(RRM.render("What is k + m?", ("It is 52.", "It is 61.")))
+    pause = Pause("<search>", "</search>")
+    for name, answer in (("k", "<result>k is 037</result>"), ("m", "<result>refused</result>")):
+        asyncio.run(engine.extend([ExtendRequest(chain, 60, "</think>", pause)]))
+        assert chain.paused
+        assert chain.text.endswith(f"<search>{name}</search>")
+        engine.append(chain, answer)
+    asyncio.run(engine.extend([ExtendRequest(chain, 60, "</think>", pause)]))
+    assert chain.text.endswith("<result>refused</result>none.</think>")
+
+
+def test_what_does_not_fit_is_not_put_in(engine: Engine, with_ids: bool) -> None:
+    if not with_ids:
+        pytest.skip("a chat endpoint tells no context")
+    chain = engine.start(RRM.render("What is 15 + k?", ("It is 52.", "It is 61.")))
+    with pytest.raises(PromptTooLong, match="with what was found"):
+        engine.append(chain, "k is 037 " * 2000)
+    assert (chain.ids, chain.appended, chain.text) == ([], 0, "")
 
 
 def test_a_batch_gives_what_one_by_one_gives(engine: Engine) -> None:

@@ -1,6 +1,6 @@
 """Chains of a pair: what they are drawn from."""
 
-from rrm.decision.chains import seed_of
+from rrm.decision.chain import seed_of
 from rrm.prompt import Rendered, Turn
 
 

@@ -1,0 +1,1 @@
+"""Search: what a judge may look up while it thinks, and how it is kept harmless and in bounds."""
