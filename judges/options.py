@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rrm.decision.chains import ChainText
-from rrm.search.evidence import Evidence
-from rrm.search.registry import Given, Searchers
+from rrm.search.registry import Given
 from rrm.types import Checkpoint, Effort
 
 LADDER = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -47,10 +46,3 @@ class JudgeOptions:
         """Adaptive, and nothing but the calibration says when to stop."""
         limits = (self.max_thinking_tokens, self.max_searches)
         return self.effort == "adaptive" and limits == (None, None)
-
-    def search_in(self, searchers: Searchers) -> Evidence:
-        """What one judgement may search. Raises UnknownSearcher."""
-        limits = searchers.limits
-        if self.max_searches is not None:
-            limits = replace(limits, rounds=min(limits.rounds, self.max_searches))
-        return Evidence(searchers.of(self.evidence), limits)

@@ -76,7 +76,7 @@ class PairwiseJudge:
                 budget.skip()
             return self._identical(options, began)
         try:
-            evidence = options.search_in(self.searchers)
+            evidence = self.searchers.evidence(options.evidence, options.max_searches)
         except RefusedText:
             if budget is not None:
                 budget.skip()

@@ -67,7 +67,10 @@ class PointwiseJudge:
                 f"style {self.style.name} scores up to {max(self.style.sizes)} responses at once, "
                 f"not {len(candidates.responses)}; send several requests"
             )
-        prompt, evidence = prompt_text(candidates.prompt), options.search_in(self.searchers)
+        prompt, evidence = (
+            prompt_text(candidates.prompt),
+            self.searchers.evidence(options.evidence, options.max_searches),
+        )
         whole = None if self.engine.can_probe else REPLY_AT_ONCE if options.effort == "none" else ""
         chain = await prepared(
             len(prompt) + sum(map(len, candidates.responses)),

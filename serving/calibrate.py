@@ -87,6 +87,7 @@ class Tracing:
             "engine": host.settings.engine,
             "dtype": host.settings.dtype,
             **({"labels": "its own"} if self.options.own else {}),
+            **host.searchers.facts(),
             **({"votes": self.options.votes} if self.options.votes > 1 else {}),
         }
 
@@ -110,6 +111,7 @@ class Tracing:
                     host.temperature(self.style),
                     row.group,
                     self.options.votes,
+                    evidence=host.searchers.evidence(row.evidence),
                 )
             except RefusedText as refusal:
                 fault = str(refusal)
@@ -267,10 +269,12 @@ def where_read(found: Walked) -> str:
     came: Counter[Depth] = Counter()
     for key, some in found.came.items():
         came[key.depth] += int(some.sum())
+    often = [depth for depth, n in came.items() if n >= 0.01 * len(found.arrays)]
+    rungs = sorted(depth for depth in often if isinstance(depth, int))
     ladder = (0, *found.arrays.ladder)
-    often = sorted(d for d, n in came.items() if d != "end" and n >= 0.01 * len(found.arrays))
-    depths = ["the prompt" if rung == 0 else f"{ladder[rung]} tokens" for rung in often]
-    return ", ".join([*depths, "the end of the leading chain"])
+    depths = ["the prompt" if rung == 0 else f"{ladder[rung]} tokens" for rung in rungs]
+    asks = ["where it asks for a search"] if "query" in often else []
+    return ", ".join([*depths, *asks, "the end of the leading chain"])
 
 
 def price_of(prices: TokenPrices | None) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from rrm.calibration.trace import Trace
-from rrm.decision.priced import Depth, TokenPrices
+from rrm.calibration.trace import Trace, TracedChain
+from rrm.decision.priced import Depth, StateKey, TokenPrices
 from rrm.decision.state import READABLE_MASS
 from rrm.decision.votes import Ballot
 
@@ -26,21 +27,36 @@ TOKENS_ALONE = TokenPrices(kind="tokens", read=0.0, cached=0.0, generated=1.0, s
 class TraceArrays:
     """Labelled traces; margins count towards what the leading order shows first.
 
-    Depths are columns: the prompt, the ladder's rungs but its last, the leading chain's end.
+    Places of the leading chain are columns: the prompt, the ladder's rungs but its last, its end.
+    Where judges search, each number of searches has its own, and one where the next is asked for;
+    the end is one column, the last.
     """
 
     ladder: tuple[int, ...]
+    places: tuple[tuple[Depth, int], ...]
+    """[places]: depth and searches"""
     truth: Numbers
     """[traces]: 1 where what is shown first is right, -1 elsewhere"""
     lead: Numbers
-    """[traces, depths]: the leading chain's margin; NaN at rungs behind its end"""
+    """[traces, places]: the leading chain's margin; NaN where it does not come by"""
     liked: Numbers
-    """[traces, depths]: half of what both orders as deep differ by: what order alone does"""
+    """[traces, places]: half of what both orders as deep differ by: what order alone does"""
+    lands: Places
+    """[traces, places]: where it stands when it was let think to there: there, where it asks for a
+    search before, or at its end"""
+    resumes: Places
+    """[traces, searches]: where it stands once it has read what it asked for"""
+    thoughts: Numbers
+    """[traces, places]: its thinking tokens where it lands"""
+    searched: Numbers
+    """[traces, places]: searches it made by then, each query once"""
+    evidence: Numbers
+    """[traces, places]: tokens of what it read of them"""
     other_prompt: Numbers
     """[traces]: what the other order's prompt said"""
     other_end: Numbers
     readable: Flags
-    """[traces, depths]: the leading chain's labels hold enough probability"""
+    """[traces, places]: the leading chain's labels hold enough probability"""
     other_readable: Flags
     """[traces]: the same of the other order's prompt"""
     closed: Flags
@@ -48,6 +64,9 @@ class TraceArrays:
     lead_tokens: Numbers
     """[traces]: thinking tokens of the whole leading chain"""
     other_tokens: Numbers
+    other_searches: Numbers
+    """[traces]: queries of the other order that the leading one did not make"""
+    other_evidence: Numbers
     lead_prompt_tokens: Numbers
     other_prompt_tokens: Numbers
     voted: Numbers
@@ -63,24 +82,37 @@ class TraceArrays:
     def of(cls, traces: Sequence[Trace], ladder: Sequence[int]) -> TraceArrays:
         import numpy as np
 
-        n, end = len(traces), len(ladder)
-        goals = (0, *ladder[:-1])
+        ladder = tuple(ladder)
+        keyed = [_places(trace.leading, ladder) for trace in traces]
+        most = max((len(trace.leading.queries) for trace in traces), default=0)
+        places = _columns(ladder, most)
+        n, m, index = len(traces), len(places), {place: k for k, place in enumerate(places)}
         column = {name: np.zeros(n) for name in _COLUMNS}
-        margins = np.full((n, end + 1), np.nan)
-        liked, readable = np.zeros((n, end + 1)), np.zeros((n, end + 1), dtype=bool)
+        margins = np.full((n, m), np.nan)
+        liked, thoughts, searched, evidence = (np.zeros((n, m)) for _ in range(4))
+        lands, resumes = np.zeros((n, m), dtype=int), np.full((n, most), m - 1)
+        readable = np.zeros((n, m), dtype=bool)
         other_readable, closed, vote_agree = (np.zeros(n, dtype=bool) for _ in range(3))
-        for row, trace in enumerate(traces):
+        for row, (trace, there) in enumerate(zip(traces, keyed, strict=True)):
             sign = 1.0 if trace.lead == "ab" else -1.0
             lead, other = trace.leading, trace.other
-            for depth, goal in enumerate(goals):
-                if depth == 0 or goal < lead.length:
-                    margins[row, depth] = sign * lead.margins[lead.place(goal)]
-                    readable[row, depth] = lead.masses[lead.place(goal)] >= READABLE_MASS
-                said = lead.margins[lead.place(goal)] - other.margins[other.place(goal)]
-                liked[row, depth] = sign * said / 2
-            margins[row, end] = sign * lead.margins[-1]
-            liked[row, end] = sign * (lead.margins[-1] - other.margins[-1]) / 2
-            readable[row, end] = lead.masses[-1] >= READABLE_MASS
+            as_deep, last = _places(other, ladder), len(other.tokens) - 1
+            for k, place in enumerate(places):
+                landed = _landed(there, place)
+                at = there[landed]
+                lands[row, k] = index[landed]
+                if landed == place:
+                    margins[row, k] = sign * lead.margins[at]
+                    readable[row, k] = lead.masses[at] >= READABLE_MASS
+                thoughts[row, k] = lead.tokens[at]
+                searched[row, k] = len(set(lead.queries[: lead.answered(at)]))
+                evidence[row, k] = sum(lead.evidence[: lead.answered(at)])
+                behind = there.get(place, len(lead.tokens) - 1)
+                said = lead.margins[behind] - other.margins[as_deep.get(place, last)]
+                liked[row, k] = sign * said / 2
+            for number in range(len(lead.queries)):
+                after = there["query", number] + 1
+                resumes[row, number] = index[next(p for p, at in there.items() if at == after)]
             other_readable[row] = other.masses[0] >= READABLE_MASS
             closed[row] = lead.closed
             prompts = trace.prompt_tokens if trace.lead == "ab" else trace.prompt_tokens[::-1]
@@ -93,6 +125,8 @@ class TraceArrays:
                 "other_end": sign * other.margins[-1],
                 "lead_tokens": lead.length,
                 "other_tokens": other.length,
+                "other_searches": len({*other.queries} - {*lead.queries}),
+                "other_evidence": sum(other.evidence),
                 "lead_prompt_tokens": prompts[0],
                 "other_prompt_tokens": prompts[1],
                 "voted": sign * sum(ballot.margins) / 2,
@@ -102,9 +136,15 @@ class TraceArrays:
             for name, value in told.items():
                 column[name][row] = value
         return cls(
-            ladder=tuple(ladder),
+            ladder=ladder,
+            places=places,
             lead=margins,
             liked=liked,
+            lands=lands,
+            resumes=resumes,
+            thoughts=thoughts,
+            searched=searched,
+            evidence=evidence,
             readable=readable,
             other_readable=other_readable,
             closed=closed,
@@ -118,7 +158,12 @@ class TraceArrays:
     @property
     def end(self) -> int:
         """The column of the leading chain's end."""
-        return len(self.ladder)
+        return len(self.places) - 1
+
+    @property
+    def searches(self) -> int:
+        """The most that a leading chain read."""
+        return self.places[-2][1] if len(self.places) > 1 else 0
 
     @property
     def liking(self) -> Numbers:
@@ -151,24 +196,27 @@ class TraceArrays:
     def has_votes(self) -> bool:
         return bool((self.votes > 1).any())
 
-    def column(self, depth: Depth) -> int:
-        return self.end if depth == "end" else depth
-
-    def depth(self, column: int) -> Depth:
-        return "end" if column == self.end else column
+    def column(self, depth: Depth, searches: int = 0) -> int:
+        """Raises ValueError for a place that these traces do not have."""
+        return self.places.index((depth, 0 if depth == "end" else searches))
 
     def thought(self, column: int) -> Numbers:
-        """[traces]: the leading chain's tokens at `column`, or at its end if that is before."""
+        """[traces]: the leading chain's tokens at `column`, or where it lands."""
+        found: Numbers = self.thoughts[:, column]
+        return found
+
+    def onto(self, column: int, searches: int = 0) -> Places:
+        """[traces]: the column where a chain stands that was let think to `column`.
+
+        searches: that it has read so far.
+        """
         import numpy as np
 
-        goal = self.lead_tokens if column == self.end else (0, *self.ladder)[column]
-        return np.minimum(goal, self.lead_tokens)
-
-    def onto(self, column: int) -> Places:
-        """[traces]: the column where a chain stands that was let think to `column`."""
-        import numpy as np
-
-        return np.where(self.there[:, column], column, self.end)
+        found: Places = self.lands[:, column]
+        if column == self.end and searches < self.searches:
+            asks = self.column("query", searches)
+            found = np.where(self.there[:, asks], asks, found)
+        return found
 
     def can_read(self, other: bool, column: int) -> Flags:
         """[traces]: whether a probe there holds enough probability."""
@@ -178,6 +226,11 @@ class TraceArrays:
     def part(self, rows: Places | Flags | slice) -> TraceArrays:
         every = {name: getattr(self, name)[rows] for name in _ARRAYS}
         return replace(self, **every)
+
+
+def state_at(arrays: TraceArrays, column: int, other: bool) -> StateKey:
+    """A state of theirs. other: the other order's prompt was read."""
+    return StateKey(other, *arrays.places[column])
 
 
 def concatenated(first: TraceArrays, second: TraceArrays) -> TraceArrays:
@@ -190,6 +243,38 @@ def concatenated(first: TraceArrays, second: TraceArrays) -> TraceArrays:
     return replace(first, **every)
 
 
-_ARRAYS = tuple(field.name for field in fields(TraceArrays) if field.name != "ladder")
+def _columns(ladder: tuple[int, ...], searches: int) -> tuple[tuple[Depth, int], ...]:
+    """The places of chains that search so often."""
+    found: list[tuple[Depth, int]] = []
+    for number in range(searches + 1):
+        found += [(depth, number) for depth in range(len(ladder))]
+        found += [("query", number)] if number < searches else []
+    return (*found, ("end", 0))
+
+
+def _places(chain: TracedChain, ladder: tuple[int, ...]) -> dict[tuple[Depth, int], int]:
+    """Where it was read, by depth and searches; its end last."""
+    found: dict[tuple[Depth, int], int] = {}
+    last = len(chain.tokens) - 1
+    for at, tokens in enumerate(chain.tokens[:last]):
+        depth: Depth = "query" if at in chain.asks else bisect_right(ladder, tokens)
+        found.setdefault((depth, chain.answered(at)), at)
+    found["end", 0] = last
+    return found
+
+
+def _landed(there: Mapping[tuple[Depth, int], int], place: tuple[Depth, int]) -> tuple[Depth, int]:
+    """Where a chain stands that is let think to `place`."""
+    asks: tuple[Depth, int] = ("query", place[1])
+    for one in (place, asks):
+        if one in there and place[0] != "end":
+            return one
+    return "end", 0
+
+
+_ARRAYS = tuple(
+    field.name for field in fields(TraceArrays) if field.name not in ("ladder", "places")
+)
 _FLAGS = ("readable", "other_readable", "closed", "vote_agree")
-_COLUMNS = tuple(name for name in _ARRAYS if name not in ("lead", "liked", *_FLAGS))
+_TABLES = ("lead", "liked", "lands", "resumes", "thoughts", "searched", "evidence")
+_COLUMNS = tuple(name for name in _ARRAYS if name not in (*_TABLES, *_FLAGS))

@@ -87,7 +87,8 @@ def fit_stages(
         )
 
     stages = []
-    for column, tokens in enumerate((0, *arrays.ladder)):
+    for depth, tokens in enumerate((0, *arrays.ladder)):
+        column = arrays.end if depth == len(arrays.ladder) else arrays.column(depth)
         lead = np.nan_to_num(arrays.lead[:, column])
         margin = (lead + arrays.other_prompt) / 2
         agree = lead * arrays.other_prompt > 0

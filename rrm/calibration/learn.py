@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rrm.calibration.arrays import TraceArrays
-from rrm.calibration.replay import Steps, Walked, walk, whole
-from rrm.calibration.states import Costs, Learner, in_digits
+from rrm.calibration.chance import in_digits
+from rrm.calibration.replay import Walked, walk, whole
+from rrm.calibration.spent import Steps
+from rrm.calibration.states import Costs, Learner
 from rrm.decision.priced import PricedPolicy, StateKey, TokenPrices
 from rrm.decision.thresholds import ALWAYS, Rule
 
@@ -77,11 +79,22 @@ def _reachable(policy: PricedPolicy) -> PricedPolicy:
         found.add(key)
         for step in policy.by_state[key].steps:
             if step == "other":
-                open_.append(StateKey(True, key.depth))
-            elif step == "end" or isinstance(step, int):  # or the end, where that comes before
-                open_ += [StateKey(key.other, step), StateKey(key.other, "end")]
+                open_.append(key._replace(other=True))
+            elif step == "search":
+                open_ += [one for one in policy.by_state if _resumed(key, one)]
+            elif step == "end" or isinstance(step, int):  # or what comes before it
+                on = [key._replace(depth=step)] if isinstance(step, int) else []
+                asks = key._replace(depth="query")
+                open_ += [*on, *([asks] if asks in policy.by_state else [])]
+                open_.append(StateKey(key.other, "end"))
     rules = tuple(rule for rule in policy.rules if rule.key in found)
     return policy.model_copy(update={"rules": rules})
+
+
+def _resumed(asking: StateKey, key: StateKey) -> bool:
+    """Whether a search leads from one to the other."""
+    later = key.searches == asking.searches + 1 and isinstance(key.depth, int)
+    return key.other == asking.other and (later or key.depth == "end")
 
 
 def prices_of(arrays: TraceArrays, tokens: TokenPrices) -> tuple[float, ...]:

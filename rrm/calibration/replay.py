@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rrm.calibration.arrays import TraceArrays
-from rrm.decision.priced import Chance, PricedPolicy, StateKey, TokenPrices
+from rrm.calibration.arrays import TraceArrays, state_at
+from rrm.calibration.spent import Spent, Steps
+from rrm.decision.priced import Depth, PricedPolicy, StateKey, StateRule, Step
 from rrm.decision.thresholds import Policy, Rule
 
 if TYPE_CHECKING:
@@ -17,101 +18,6 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Numbers = NDArray[np.float64]
     Places = NDArray[np.int_]
-
-
-@dataclass(frozen=True)
-class Spent:
-    """[traces]: what judgements cost, in tokens."""
-
-    first: Numbers
-    """of the leading order's prompt, read"""
-    other: Numbers
-    """of the other order's prompt, read or shared with the first"""
-    votes: Numbers
-    """of the prompts of votes"""
-    thought: Numbers
-    """generated, both orders"""
-    probes: Numbers
-    """verdicts read: a number, not tokens"""
-    cached: Numbers
-    """tokens behind which something was read or generated anew"""
-
-    @classmethod
-    def none(cls, traces: int, **but: Numbers | float) -> Spent:
-        import numpy as np
-
-        return cls(**{f.name: but.get(f.name, 0.0) + np.zeros(traces) for f in fields(cls)})
-
-    def __add__(self, more: Spent) -> Spent:
-        return Spent(*(getattr(self, f.name) + getattr(more, f.name) for f in fields(self)))
-
-    def __mul__(self, share: Flags | Numbers | float) -> Spent:
-        return Spent(*(getattr(self, f.name) * share for f in fields(self)))
-
-    def cost(self, prices: TokenPrices) -> Numbers:
-        """[traces]: all of it, in generated tokens."""
-        read = prices.prompt * self.first + prices.other_prompt * (self.other + self.votes)
-        probes = (prices.read * prices.suffix + prices.look) * self.probes
-        return read + probes + prices.cached * self.cached + prices.generated * self.thought
-
-
-class Steps:
-    """What each step costs from a state, for all traces."""
-
-    def __init__(self, arrays: TraceArrays) -> None:
-        import numpy as np
-
-        self.arrays, self._none = arrays, np.zeros(len(arrays))
-
-    def start(self, column: int) -> Spent:
-        """The leading prompt, read, or thought through to its end and read there."""
-        thought = self.arrays.thought(column)
-        return self._spent(first=self.arrays.lead_prompt_tokens, thought=thought, probes=1)
-
-    def think(self, column: int, goal: Places | int) -> Spent:
-        """On to `goal`, a column or one a trace, and a probe there: two calls."""
-        import numpy as np
-
-        here = self.arrays.thought(column)
-        depths = np.stack([self.arrays.thought(k) for k in range(self.arrays.end + 1)])
-        there = depths[goal, np.arange(len(here))]
-        prefix = self.arrays.lead_prompt_tokens
-        return self._spent(thought=there - here, probes=1, cached=2 * prefix + here + there)
-
-    def other(self) -> Spent:
-        return self._spent(other=self.arrays.other_prompt_tokens, probes=1)
-
-    def both(self, column: int, other: bool) -> Spent:
-        """The rest of the leading chain, and the whole other order; what is new is read."""
-        arrays = self.arrays
-        rest = arrays.lead_tokens - arrays.thought(column)
-        last = 1.0 if column == arrays.end else 2.0
-        cached = arrays.other_prompt_tokens + arrays.other_tokens if other else self._none
-        return self._spent(
-            other=self._none if other else arrays.other_prompt_tokens,
-            thought=rest + arrays.other_tokens,
-            probes=last,
-            cached=cached,
-        )
-
-    def vote(self) -> Spent:
-        arrays = self.arrays
-        more = arrays.votes - 1
-        prompts = more * (arrays.lead_prompt_tokens + arrays.other_prompt_tokens)
-        return self._spent(votes=prompts, thought=arrays.vote_tokens, probes=2 * more)
-
-    def whole(self) -> Spent:
-        """Both orders whole, read once at their ends: what everything is measured against."""
-        arrays = self.arrays
-        return self._spent(
-            first=arrays.lead_prompt_tokens,
-            other=arrays.other_prompt_tokens,
-            thought=arrays.lead_tokens + arrays.other_tokens,
-            probes=2,
-        )
-
-    def _spent(self, **given: Numbers | float) -> Spent:
-        return Spent.none(len(self.arrays), **given)
 
 
 @dataclass(frozen=True)
@@ -166,9 +72,14 @@ def replay(arrays: TraceArrays, policy: PricedPolicy | Policy | None) -> Walked:
 
 
 def _stepwise(arrays: TraceArrays, policy: Policy) -> Walked:
-    """Thresholds: both prompts first, then each rung that has a rule."""
+    """Thresholds: both prompts first, then each rung that has a rule.
+
+    Raises ValueError for traces that searched: thresholds are older than that.
+    """
     import numpy as np
 
+    if arrays.searches:
+        raise ValueError("thresholds of version 1 know no searches; fit a new calibration")
     n, steps = len(arrays), Steps(arrays)
     value, live, tied = np.zeros(n), np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
     spent = steps.start(0) + steps.other()
@@ -196,7 +107,7 @@ def _stepwise(arrays: TraceArrays, policy: Policy) -> Walked:
             tie = some & rule.ties(margin, agree)
             stop = tie | (some & rule.stops(margin, agree))
             value[stop], tied = margin[stop], tied | tie
-            key = StateKey(True, arrays.depth(column))
+            key = state_at(arrays, column, True)
             stopped[key] = stopped.get(key, np.zeros(n, dtype=bool)) | stop
             live &= ~stop
     for column in range(arrays.end + 1):
@@ -238,7 +149,8 @@ def walk(arrays: TraceArrays, policy: PricedPolicy) -> Walked:
     value, live = np.zeros(n), np.ones(n, dtype=bool)
     tied, other = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     orders = np.ones(n)
-    depth = arrays.onto(arrays.column(policy.start))
+    depth = np.full(n, arrays.column(policy.start))
+    aim = depth.copy()
     spent = steps.start(arrays.column(policy.start))
     if policy.together:
         spent, other, orders = spent + steps.other(), ~other, orders + 1
@@ -250,12 +162,22 @@ def walk(arrays: TraceArrays, policy: PricedPolicy) -> Walked:
         nonlocal spent
         spent = spent + more * some
 
-    for key in sorted(policy.by_state, key=lambda key: (arrays.column(key.depth), key.other)):
-        rule, column = policy.by_state[key], arrays.column(key.depth)
-        here = came[key] = live & (other == key.other) & (depth == column)
+    columns = range(arrays.end + 1)
+    states = [state_at(arrays, column, second) for column in columns for second in (False, True)]
+    for key in states:
+        column = arrays.column(*key[1:])
+        here = live & (other == key.other) & (depth == column)
         if not here.any():
             continue
-        log_odds = chance(arrays, key, rule.chance, policy.start == 0)
+        if key.depth == "query" and not policy.searches:
+            # Who knows of no searches reads neither the query nor what was found, and goes on.
+            goal = _past_search(arrays, key, aim)
+            take(here, steps.search(column, probes=0) + steps.think(column, goal, probes=0))
+            depth = np.where(here, goal, depth)
+            continue
+        came[key] = here
+        rule = policy.rule(*key)
+        log_odds = chance(arrays, key, rule, policy.start == 0)
         picked = np.searchsorted(rule.cuts, np.abs(log_odds))
         blind = here & ~arrays.can_read(key.other, column)
         for index, step in enumerate(rule.steps):
@@ -265,14 +187,19 @@ def walk(arrays: TraceArrays, policy: PricedPolicy) -> Walked:
                 tied |= go & (step == "tie")
                 stopped[key] = stopped.get(key, np.zeros(n, dtype=bool)) | go
                 live &= ~go
-            elif step == "both" or step == "search":
+            elif step == "both":
                 blind |= go
             elif step == "other":
                 take(go, steps.other())
                 orders += go
                 other |= go
+            elif key.depth == "query":  # no thought leads on from here but by the search
+                take(go, steps.search(column))
+                depth = np.where(go, arrays.resumes[:, key.searches], depth)
             else:
-                goal = arrays.onto(arrays.column(step))
+                column_aimed = _goal(arrays, key, step)
+                aim[go] = column_aimed
+                goal = arrays.onto(column_aimed, key.searches)
                 take(go, steps.think(column, goal))
                 depth = np.where(go, goal, depth)
         take(blind, steps.both(column, key.other))
@@ -283,12 +210,43 @@ def walk(arrays: TraceArrays, policy: PricedPolicy) -> Walked:
     return _voted(arrays, policy.both, at_end, value, tied, spent, stopped, orders, came)
 
 
-def chance(arrays: TraceArrays, key: StateKey, of: Chance, looked: bool) -> Numbers:
+def _past_search(arrays: TraceArrays, key: StateKey, aim: Places) -> Places:
+    """[traces]: where a chain stands that went on to the rung that it was on its way to."""
+    import numpy as np
+
+    found, searches = np.full(len(arrays), arrays.end), key.searches + 1
+    resumed = arrays.resumes[:, key.searches]
+    for column in np.unique(aim):
+        here = aim == column
+        depth, _ = arrays.places[column]
+        for goal in (depth, _next(arrays, depth)):  # the next, for who asked just at that rung
+            at = arrays.end if goal == "end" else arrays.column(goal, searches)
+            found = np.where(here, arrays.onto(at, searches), found)
+            here = here & (resumed == at)
+    return found
+
+
+def _next(arrays: TraceArrays, depth: Depth) -> Depth:
+    """The rung behind one."""
+    if not isinstance(depth, int) or depth + 1 >= len(arrays.ladder):
+        return "end"
+    return depth + 1
+
+
+def _goal(arrays: TraceArrays, key: StateKey, step: Step) -> int:
+    """The column of a step: a rung that lies behind is the next one that does not."""
+    if not isinstance(step, int):
+        return arrays.end
+    rung = max(step, key.depth + 1) if isinstance(key.depth, int) else step
+    return arrays.column(rung, key.searches) if rung < len(arrays.ladder) else arrays.end
+
+
+def chance(arrays: TraceArrays, key: StateKey, rule: StateRule, looked: bool) -> Numbers:
     """[traces]: log-odds in a state. looked: the leading prompt was read for its verdict."""
     import numpy as np
 
-    column = arrays.column(key.depth)
+    column = arrays.column(*key[1:])
     nothing = np.zeros(len(arrays))
-    first = arrays.lead[:, 0] if looked and column else nothing
+    first = arrays.lead[:, 0] if looked and rule.key[1:] != (0, 0) else nothing
     second = arrays.other_prompt if key.other else nothing
-    return of(np.nan_to_num(arrays.lead[:, column]), first, second)
+    return rule.chance(np.nan_to_num(arrays.lead[:, column]), first, second)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.learn import PATH
-from rrm.calibration.replay import Spent, Walked, whole
+from rrm.calibration.replay import Walked, whole
+from rrm.calibration.spent import Spent
 from rrm.decision.priced import TokenPrices
 
 Numbers = NDArray[np.float64]

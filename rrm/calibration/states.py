@@ -18,8 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from rrm.calibration.arrays import TraceArrays
-from rrm.calibration.replay import Steps, chance, walk
+from rrm.calibration.arrays import TraceArrays, state_at
+from rrm.calibration.chance import fit_chance, in_digits, sigmoid
+from rrm.calibration.replay import chance, walk
+from rrm.calibration.spent import Steps
 from rrm.decision.priced import Chance, PricedPolicy, StateKey, StateRule, Step, TokenPrices
 from rrm.decision.thresholds import Rule
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     Flags = NDArray[np.bool_]
     Numbers = NDArray[np.float64]
+    Places = NDArray[np.int_]
 
 CELLS = 50
 """places where a cut may lie: quantiles of |log-odds| among those that come by"""
@@ -42,21 +45,12 @@ CLEAR = 1.0
 """a gain counts where it is this many standard errors"""
 DOUBTFUL = 0.075
 """who may be wrong with this probability is in doubt"""
-KNEE = 0.4
-"""quantile of |margin| beyond which a margin may count for less"""
 CLOSEST = 0.55
 """a verdict more likely right than this is never given up as a tie"""
 CLEAR_TIE = 3.0
 """standard errors that ties must gain: a guess keeps half of what a tie loses"""
 LEAST_TIED = 0.01
 """share of the pairs that must be so close before a tie is a way to end"""
-DIGITS = 6
-"""of the numbers in a rule"""
-
-
-def in_digits(value: float) -> float:
-    """In as many digits as a rule is kept with."""
-    return float(f"{value:.{DIGITS}g}")
 
 
 @dataclass(frozen=True)
@@ -72,17 +66,25 @@ class Costs:
     """[traces]: what every step costs, in generated tokens, whatever their price."""
 
     def __init__(self, arrays: TraceArrays, tokens: TokenPrices) -> None:
+        import numpy as np
+
         steps, end = Steps(arrays), arrays.end
         self.arrays, self.tokens = arrays, tokens
         self.there = arrays.there
         reached = self.there.mean(axis=0)
-        self.columns = [0, *(k for k in range(1, end) if reached[k] >= RARE), end]
+        must = {0, end, *(k for k, (depth, _) in enumerate(arrays.places) if depth == "query")}
+        must |= {int(k) for k in np.unique(arrays.resumes)}
+        often = {k for k in range(end) if reached[k] >= RARE}
+        self.columns = sorted(must | often)
         self.other, self.vote = (one.cost(tokens) for one in (steps.other(), steps.vote()))
         self.think = {
-            (k, goal): steps.think(k, arrays.onto(goal)).cost(tokens)
+            (k, goal): steps.think(k, arrays.onto(goal, arrays.places[k][1])).cost(tokens)
             for k in self.columns
             for goal in self.columns
-            if goal > k
+            if _leads(arrays, k, goal)
+        }
+        self.search = {
+            k: steps.search(k).cost(tokens) for k in self.columns if arrays.places[k][0] == "query"
         }
         self.both = {
             (k, other): steps.both(k, other).cost(tokens)
@@ -136,7 +138,7 @@ class Learner:
         worth: dict[StateKey, Numbers] = {}
         for column in reversed(self.columns):
             for other in (True, False):
-                key = StateKey(other, arrays.depth(column))
+                key = state_at(arrays, column, other)
                 there = self.there[:, column] & arrays.can_read(other, column)
                 some = there & came[key] if came is not None and key in came else ~there & there
                 some = some if some.sum() >= FEW else there
@@ -145,7 +147,7 @@ class Learner:
         return PricedPolicy(
             price=self.price,
             start=self.start,
-            last_rung=arrays.end,
+            last_rung=len(arrays.ladder),
             rules=tuple(reversed(rules)),
             both=self.both,
         )
@@ -156,27 +158,32 @@ class Learner:
         """The rule of one state, and what it is worth to each trace, added to `worth`."""
         import numpy as np
 
-        arrays, column = self.arrays, self.arrays.column(key.depth)
+        arrays, column = self.arrays, self.arrays.column(*key[1:])
         of = fit_chance(arrays, key, not self.blind, weight)
-        log_odds = chance(arrays, key, of, not self.blind)
-        doubt = _sigmoid(-np.abs(log_odds))
+        log_odds = self._log_odds(key, of)
+        doubt = sigmoid(-np.abs(log_odds))
         offers: dict[Step, Numbers] = {"stop": ((log_odds * arrays.truth <= 0) + doubt) / 2}
         both = self.whole_loss + self.price * self.costs.both[column, key.other]
         if key.depth == "end":
             on: Step = "both"
             offers[on] = both
+        elif key.depth == "query":
+            on = "search"
+            offers[on] = self._with_answer(key, worth)
         else:
             on = "end"
             offers[on] = self._onward(key, arrays.end, worth)
             doubtful = weight * (doubt > DOUBTFUL)
-            for goal in (k for k in self.columns if column < k < arrays.end):
+            for goal in self.columns:
+                rung = arrays.places[goal][0]
+                if not isinstance(rung, int) or not _leads(arrays, column, goal):
+                    continue
                 tried = self._onward(key, goal, worth)
                 if _clear_mean(tried - offers[on], doubtful):
                     del offers[on]
-                    on, offers[goal] = goal, tried
+                    on, offers[rung] = rung, tried
         if not key.other:
-            with_other = StateKey(True, key.depth)
-            offers["other"] = self.price * self.costs.other + worth[with_other]
+            offers["other"] = self.price * self.costs.other + worth[key._replace(other=True)]
         ways: list[tuple[Step, ...]] = [(on, "stop")]
         if not key.other:
             ways += [(on, "other", "stop"), ("other", on, "stop")]
@@ -186,15 +193,35 @@ class Learner:
         worth[key] = np.where(arrays.can_read(key.other, column), loss, both)
         return rule
 
+    def _log_odds(self, key: StateKey, of: Chance) -> Numbers:
+        """[traces]: in a state, by the chance that is its own."""
+        bare = StateRule(
+            other=key.other, depth=key.depth, searches=key.searches, chance=of, cuts=(), steps=()
+        )
+        return chance(self.arrays, key, bare, not self.blind)
+
     def _onward(self, key: StateKey, goal: int, worth: Mapping[StateKey, Numbers]) -> Numbers:
-        """[traces]: the loss of thinking to `goal`, or to the end that comes before it."""
+        """[traces]: the loss of thinking to `goal`, or to what comes before it."""
+        column = self.arrays.column(*key[1:])
+        return self.price * self.costs.think[column, goal] + self._worth(
+            key.other, self.arrays.onto(goal, key.searches), worth
+        )
+
+    def _with_answer(self, key: StateKey, worth: Mapping[StateKey, Numbers]) -> Numbers:
+        """[traces]: the loss of searching what the leading chain asks for."""
+        goal = self.arrays.resumes[:, key.searches]
+        column = self.arrays.column(*key[1:])
+        return self.price * self.costs.search[column] + self._worth(key.other, goal, worth)
+
+    def _worth(self, other: bool, at: Places, worth: Mapping[StateKey, Numbers]) -> Numbers:
+        """[traces]: the loss from the column where each stands."""
         import numpy as np
 
-        arrays = self.arrays
-        there = self.there[:, goal]
-        later, end = (worth[StateKey(key.other, arrays.depth(k))] for k in (goal, arrays.end))
-        found: Numbers = np.where(there, later, end)
-        return self.price * self.costs.think[arrays.column(key.depth), goal] + found
+        found = np.zeros(len(at))
+        for column in np.unique(at):
+            here = at == column
+            found[here] = worth[state_at(self.arrays, int(column), other)][here]
+        return found
 
     def _best(
         self,
@@ -227,7 +254,14 @@ class Learner:
             cuts = tuple(in_digits(between[border]) for border in borders)
             losses = np.stack([offers[step] for step in way])
             loss = losses[np.searchsorted(cuts, size), rows]
-            rule = StateRule(other=key.other, depth=key.depth, chance=of, cuts=cuts, steps=way)
+            rule = StateRule(
+                other=key.other,
+                depth=key.depth,
+                searches=key.searches,
+                chance=of,
+                cuts=cuts,
+                steps=way,
+            )
             return total, rule, loss
 
         best, rule, loss = cut(ways[0])
@@ -241,58 +275,11 @@ class Learner:
         return rule, loss
 
 
-def fit_chance(arrays: TraceArrays, key: StateKey, looked: bool, weight: Numbers) -> Chance:
-    """Logistic regression with a small ridge (Newton's method), for the traces that have weight.
-
-    What order alone adds on average is known without labels and taken off every margin; there is no
-    other intercept, so that which of two responses tends to be right in these data is not learnt.
-    """
-    import numpy as np
-
-    column, liking = arrays.column(key.depth), arrays.liking
-    some = weight > 0
-    centre = float(liking[column])
-    if not some.any():
-        return Chance(intercept=-centre, margin=1.0, clipped=0.0, knee=0.0)
-    margin = arrays.lead[some, column] - centre
-    knee = float(np.quantile(np.abs(margin), KNEE))
-    columns = {"margin": margin, "clipped": np.clip(margin, -knee, knee)}
-    centres = {"margin": centre, "clipped": 0.0}
-    if looked and column:
-        columns["prompt"], centres["prompt"] = arrays.lead[some, 0] - liking[0], liking[0]
-    if key.other:
-        columns["other"], centres["other"] = arrays.other_prompt[some] + liking[0], -liking[0]
-    x = np.stack(list(columns.values()), axis=1)
-    spread = x.std(axis=0)
-    scale = np.where(spread > 1e-9, spread, 1.0)
-    weights = _logistic(x / scale, arrays.truth[some] > 0, weight[some]) / scale
-    intercept = -float(weights @ np.array(list(centres.values())))
-    named = dict(zip(columns, map(in_digits, weights.tolist()), strict=True))
-    return Chance(
-        intercept=in_digits(intercept), knee=in_digits(knee), centre=in_digits(centre), **named
-    )
-
-
-def _logistic(x: Numbers, right: Flags, weight: Numbers) -> Numbers:
-    import numpy as np
-
-    found, ridge = np.zeros(x.shape[1]), np.eye(x.shape[1])
-    for _ in range(12):
-        p = _sigmoid(x @ found)
-        slope = x.T @ (weight * (p - right)) + ridge @ found
-        curvature = weight * np.maximum(p * (1 - p), 1e-6)
-        step = np.linalg.solve((x * curvature[:, None]).T @ x + ridge, slope)
-        found -= np.clip(step, -5, 5)
-        if np.abs(step).max() < 1e-4:
-            break
-    return found
-
-
-def _sigmoid(x: Numbers) -> Numbers:
-    import numpy as np
-
-    found: Numbers = 1 / (1 + np.exp(-np.clip(x, -30, 30)))
-    return found
+def _leads(arrays: TraceArrays, column: int, goal: int) -> bool:
+    """Whether thought alone may lead from `column` to `goal`."""
+    (depth, searches), (there, after) = arrays.places[column], arrays.places[goal]
+    ahead = goal > column and depth != "query"
+    return ahead and (there == "end" or (there != "query" and after == searches))
 
 
 def _cuts(losses: Sequence[Numbers], most: int) -> tuple[float, tuple[int, ...]]:

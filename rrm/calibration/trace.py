@@ -10,13 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field
 
+from rrm.allocation.account import Unlimited
+from rrm.decision.chain import JudgeChain
 from rrm.decision.chains import ORDERS, Order, SwapPair
+from rrm.decision.search import ChainSearch, answer
 from rrm.decision.votes import Ballot
 from rrm.engines.base import Engine
+from rrm.search.evidence import Evidence
 from rrm.style import Style
 from rrm.types import At, Frozen, Pair
 
@@ -36,6 +41,16 @@ class TracedChain(Frozen):
     think: float | None = Field(
         None, description="how likely a hybrid was to begin with thought; null for others"
     )
+    searches: tuple[int, ...] = Field(
+        (), description="searches answered by each place; none at all where there was none to make"
+    )
+    asks: tuple[int, ...] = Field((), description="places at which it waits for a search")
+    queries: tuple[str, ...] = Field((), description="what was searched, in order")
+    evidence: tuple[int, ...] = Field((), description="tokens read for each of them")
+
+    def answered(self, place: int) -> int:
+        """Searches by then."""
+        return self.searches[place] if self.searches else 0
 
     @property
     def length(self) -> int:
@@ -153,20 +168,22 @@ async def trace(
     group: str | None = None,
     votes: int = 1,
     vote_temperature: float = VOTE_TEMPERATURE,
+    evidence: Evidence | None = None,
 ) -> Trace:
     """Think `pair` through, up to the last checkpoint of `ladder`, and read it at each.
 
     label: none takes the judge's own, from its whole chains. votes: pairs of whole chains in all,
-    those after the first at `vote_temperature`.
+    those after the first at `vote_temperature`. evidence: what is searched for it.
 
     Raises RefusedText for text that the model cannot take, EngineError if the engine fails.
     """
+    evidence = evidence or Evidence()
     temperatures = [temperature, *[vote_temperature] * (votes - 1)]
     pairs = [
-        SwapPair(engine, style, pair, temperature, vote=vote)
+        SwapPair(engine, style, pair, temperature, vote=vote, searching=evidence.given)
         for vote, temperature in enumerate(temperatures)
     ]
-    made = [await _think(chains, ladder) for chains in pairs]
+    made = [await _think(chains, ladder, evidence) for chains in pairs]
     chains, (first, second) = pairs[0], made[0]
     return Trace(
         label=label or ("a" if first.margins[-1] + second.margins[-1] > 0 else "b"),
@@ -178,47 +195,81 @@ async def trace(
     )
 
 
-async def _think(chains: SwapPair, ladder: Sequence[int]) -> tuple[TracedChain, TracedChain]:
-    """Both chains to their ends, read at every checkpoint."""
-    made = [_Reader() for _ in ORDERS]
+async def _think(
+    chains: SwapPair, ladder: Sequence[int], evidence: Evidence
+) -> tuple[TracedChain, TracedChain]:
+    """Both chains to their ends, read at every checkpoint, before and after every search."""
+    made = [_Reader(chains.by_order[order], evidence) for order in ORDERS]
     for goal in (0, *ladder):
-        await chains.grow(goal)
-        reading = await chains.read()
-        said = zip(ORDERS, made, *reading.both, reading.thinks, strict=True)
-        for order, reader, margin, mass, think in said:
-            reader.think = think if reader.think is None else reader.think
-            reader.add(chains.by_order[order].thinking_tokens, margin, mass)
+        while True:
+            await chains.grow(goal)
+            await _read(chains, made)
+            paused = [reader for reader in made if reader.waits(goal)]
+            if not paused:
+                break
+            await answer([one.asked() for one in paused], evidence, Unlimited(), 0.0)
+            await _read(chains, made)
         if chains.ended:
             break
-    ends = [not chains.by_order[order].forced for order in ORDERS]
-    first, second = (reader.chain(closed) for reader, closed in zip(made, ends, strict=True))
+    first, second = (reader.chain() for reader in made)
     return first, second
+
+
+async def _read(chains: SwapPair, readers: Sequence[_Reader]) -> None:
+    reading = await chains.read()
+    for reader, margin, mass, think in zip(readers, *reading.both, reading.thinks, strict=True):
+        reader.think = think if reader.think is None else reader.think
+        reader.add(margin, mass)
 
 
 class _Reader:
     """What one chain says, as it grows."""
 
-    def __init__(self) -> None:
+    def __init__(self, chain: JudgeChain, evidence: Evidence) -> None:
+        self._chain, self._evidence = chain, evidence
         self.think: float | None = None
-        self.tokens: list[int] = []
-        self.margins: list[float] = []
-        self.masses: list[float] = []
+        self._places: list[tuple[int, int, bool]] = []
+        """thinking tokens, searches answered, whether it waits for one"""
+        self._said: list[tuple[float, float]] = []
+        self._queries: list[tuple[str, int]] = []
+        """with how long the chain was before the answer"""
 
-    def add(self, tokens: int, margin: float, mass: float) -> None:
+    def add(self, margin: float, mass: float) -> None:
         """A chain that has not grown is read again only because it may have closed."""
-        if self.tokens and self.tokens[-1] == tokens:
-            self.margins.pop()
-            self.masses.pop()
+        search = self._chain.search
+        place = self._chain.thinking_tokens, search.answered, search.asks(self._evidence)
+        if self._places and self._places[-1] == place:
+            self._said.pop()
         else:
-            self.tokens.append(tokens)
-        self.margins.append(round(margin, DIGITS))
-        self.masses.append(round(mass, DIGITS))
+            self._places.append(place)
+        self._said.append((round(margin, DIGITS), round(mass, DIGITS)))
 
-    def chain(self, closed: bool) -> TracedChain:
+    def waits(self, goal: int) -> bool:
+        """Whether it asks for a search on its way to `goal`."""
+        return self._chain.sequence.paused and self._chain.sequence.generated < goal
+
+    def asked(self) -> ChainSearch:
+        """What it asks for, which is answered next."""
+        search = self._chain.search
+        if search.asks(self._evidence):
+            self._queries.append((search.query, search.length - self._chain.sequence.generated))
+        return search
+
+    def chain(self) -> TracedChain:
+        tokens, searches, asks = zip(*self._places, strict=True)
+        margins, masses = zip(*self._said, strict=True)
+        sequence = self._chain.sequence
+        read = [before for _, before in self._queries]
+        read.append(self._chain.search.length - sequence.generated)
+        looked_up = bool(self._queries)
         return TracedChain(
-            tokens=tuple(self.tokens),
-            margins=tuple(self.margins),
-            masses=tuple(self.masses),
-            closed=closed,
+            tokens=tokens,
+            margins=margins,
+            masses=masses,
+            closed=not self._chain.forced,
             think=self.think,
+            searches=searches if looked_up else (),
+            asks=tuple(place for place, waits in enumerate(asks) if waits),
+            queries=tuple(query for query, _ in self._queries),
+            evidence=tuple(after - before for before, after in pairwise(read)),
         )

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from rrm.allocation.account import Account
 from rrm.decision.chains import ORDERS, Order
-from rrm.decision.run import JudgeRun
+from rrm.decision.run import JudgeRun, asking
 from rrm.decision.state import Place
 from rrm.types import StopReason
 
@@ -80,7 +80,7 @@ class Grow:
         if not paid:
             await run.read_where_it_stands(account)
             return False
-        if run.chains.asking(self.orders, run.evidence):
+        if asking(run, self.orders):
             if reads("query"):
                 await run.read(account, "query")
             return True
@@ -95,7 +95,8 @@ class Grow:
 class Search:
     """Search what the chains of `orders` ask for, and read the verdict with what was found.
 
-    rungs: of the ladder; the readout stands at the last one that the leading chain has passed.
+    It is read for whoever wants one where the search was asked for. rungs: of the ladder; the
+    readout stands at the last one that the leading chain has passed.
     """
 
     orders: tuple[Order, ...]
@@ -105,10 +106,9 @@ class Search:
         if not await run.search(self.orders, account):
             await run.read_where_it_stands(account)
             return False
-        grown = run.chains.by_order[run.chains.lead].sequence.generated
-        place: Place = sum(rung <= grown for rung in self.rungs)
-        if reads(place):
-            await run.read(account, place)
+        if reads("query"):
+            grown = run.chains.by_order[run.chains.lead].sequence.generated
+            await run.read(account, sum(rung <= grown for rung in self.rungs))
         return True
 
 

@@ -119,10 +119,11 @@ class SwapPair:
     def ended(self) -> bool:
         return all(chain.sequence.ended for chain in self.by_order.values())
 
-    def asking(self, orders: Sequence[Order], evidence: Evidence) -> list[ChainSearch]:
-        """Those of `orders` that wait for a search that can be made."""
-        searches = [self.by_order[order].search for order in orders]
-        return [one for one in searches if one.asks(evidence)]
+    def asking(self, orders: Sequence[Order], evidence: Evidence, limit: int) -> list[ChainSearch]:
+        """Those of `orders` that wait for a search that can be made, and may grow after it."""
+        chains = [self.by_order[order] for order in orders]
+        growing = [one.search for one in chains if one.sequence.generated < limit]
+        return [one for one in growing if one.asks(evidence)]
 
     @property
     def closed(self) -> bool:

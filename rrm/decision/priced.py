@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
 
-Depth = int | Literal["end"]
-"""of the leading chain: a rung of the ladder, the prompt alone being 0; or its end"""
+SEARCH_TOKENS = 40.0
+"""what a search costs, in generated tokens, unless it is priced otherwise"""
+Depth = int | Literal["query", "end"]
+"""of the leading chain: a rung of the ladder, the prompt alone being 0; where it asks for a search;
+or its end"""
 Step = int | Literal["end", "stop", "tie", "other", "both", "search"]
 """think to that depth; stop; stop undecided; read the other order's prompt; think there too; search
 what the leading chain asks for"""
@@ -45,6 +48,8 @@ class StateKey(NamedTuple):
     other: bool
     """the other order's prompt was read"""
     depth: Depth
+    searches: int = 0
+    """that the leading chain read; 0 at its end, whatever it read"""
 
 
 class Chance(Frozen):
@@ -80,13 +85,14 @@ class StateRule(Frozen):
 
     other: bool = Field(description="the other order's prompt was read")
     depth: Depth
+    searches: int = Field(0, description="that the leading chain read; 0 at its end")
     chance: Chance
     cuts: tuple[float, ...] = Field(description="of |log-odds|, rising, between the steps")
     steps: tuple[Step, ...] = Field(description="from most to least doubt")
 
     @property
     def key(self) -> StateKey:
-        return StateKey(self.other, self.depth)
+        return StateKey(self.other, self.depth, self.searches)
 
     def step(self, log_odds: float) -> Step:
         return self.steps[bisect_left(self.cuts, abs(log_odds))]
@@ -110,6 +116,7 @@ class TokenPrices(Frozen):
     shared: float = Field(
         0.0, ge=0, le=1, description="of the other order's prompt, what it holds then"
     )
+    search: float = Field(SEARCH_TOKENS, ge=0, description="generated tokens that a search costs")
 
     @property
     def prompt(self) -> float:
@@ -142,23 +149,26 @@ class PricedPolicy(Frozen):
     @property
     def searches(self) -> bool:
         """Whether it was learnt where judges search."""
-        return False
+        return any(rule.depth == "query" for rule in self.rules)
 
     @cached_property
     def by_state(self) -> Mapping[StateKey, StateRule]:
         return {rule.key: rule for rule in self.rules}
 
-    def rule(self, other: bool, depth: Depth) -> StateRule:
+    def rule(self, other: bool, depth: Depth, searches: int = 0) -> StateRule:
         """The rule of a state, or of the deepest one before it where it has none of its own.
 
-        A judgement that was cut short may stand where the policy never leads.
+        A judgement that was cut short may stand where the policy never leads, or have searched
+        where no judge did that it was learnt from.
         """
-        found = self.by_state.get(StateKey(other, depth))
+        found = self.by_state.get(StateKey(other, depth, 0 if depth == "end" else searches))
         if found is not None:
             return found
         same = [rule for rule in self.rules if rule.other == other] or list(self.rules)
-        reached = math.inf if depth == "end" else depth
-        rungs = [(rule.depth, rule) for rule in same if rule.depth != "end"]
+        known = [rule.searches for rule in same if rule.searches <= searches]
+        same = [rule for rule in same if rule.searches == max(known, default=0)] or same
+        reached = depth if isinstance(depth, int) else math.inf
+        rungs = [(rule.depth, rule) for rule in same if isinstance(rule.depth, int)]
         before = [(rung, rule) for rung, rule in rungs if rung <= reached]
         return max(before, key=lambda one: one[0])[1] if before else same[-1]
 
@@ -187,8 +197,9 @@ class PricedPolicy(Frozen):
         if first is None:
             return None
         deep = place == "lead" or (isinstance(place, int) and place >= self.last_rung)
-        rule = self.rule(second is not None, "end" if deep or not isinstance(place, int) else place)
-        prompt = readout.prompt if self.start == 0 and rule.depth != 0 else None
+        depth: Depth = "end" if deep else place if isinstance(place, int) else "query"
+        rule = self.rule(second is not None, depth, readout.searches)
+        prompt = readout.prompt if self.start == 0 and rule.key[1:] != (0, 0) else None
         log_odds = rule.chance(sign * first, sign * (prompt or 0.0), sign * (second or 0.0))
         return Weighed(sign * log_odds, rule.step(log_odds))
 

@@ -10,7 +10,7 @@ from rrm.allocation.account import Account
 from rrm.allocation.meter import Work
 from rrm.decision.chain import JudgeChain
 from rrm.decision.chains import ORDERS, ChainText, Order, PairReadout, SwapPair
-from rrm.decision.search import answer
+from rrm.decision.search import ChainSearch, answer
 from rrm.decision.state import READABLE_MASS, ChainKey, ChainState, Place, Readout, State
 from rrm.decision.votes import Votes
 from rrm.parse import ParsedVerdict
@@ -57,7 +57,8 @@ class JudgeRun:
     @property
     def state(self) -> State:
         chains = {
-            ChainKey(order): _state(self.chains.by_order[order], self.evidence) for order in ORDERS
+            ChainKey(order): _state(self.chains.by_order[order], bool(asking(self, (order,))))
+            for order in ORDERS
         }
         return State(chains, self.votes.count, self.votes.counted, self._replies)
 
@@ -140,8 +141,7 @@ class JudgeRun:
 
     async def search(self, orders: Sequence[Order], account: Account) -> bool:
         """What the chains of `orders` ask for; False if the account refused it."""
-        asking = self.chains.asking(orders, self.evidence)
-        return await answer(asking, self.evidence, account, _priority(self))
+        return await answer(asking(self, orders), self.evidence, account, _priority(self))
 
     async def read_where_it_stands(self, account: Account) -> None:
         """A readout of what was reached when the account refused more, if that is new."""
@@ -226,12 +226,12 @@ class JudgeRun:
         )
 
 
-def _state(chain: JudgeChain, evidence: Evidence) -> ChainState:
+def _state(chain: JudgeChain, asks: bool) -> ChainState:
     reading = chain.reading
     return ChainState(
         opened=chain.opened,
         tokens=chain.sequence.generated,
-        asks=chain.search.asks(evidence),
+        asks=asks,
         ended=chain.sequence.ended,
         readable=None if reading is None else reading.mass >= READABLE_MASS,
         silent=chain.first_mass is not None and chain.first_mass < READABLE_MASS,
@@ -245,6 +245,11 @@ async def _probed(chains: SwapPair, account: Account) -> PairReadout:
     reading = await chains.read(orders)
     account.pay(work)
     return reading
+
+
+def asking(run: JudgeRun, orders: Sequence[Order]) -> list[ChainSearch]:
+    """The chains of `orders` that wait for a search."""
+    return run.chains.asking(orders, run.evidence, run.rungs[-1])
 
 
 def _tokens(run: JudgeRun) -> int:

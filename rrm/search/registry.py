@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from rrm.errors import SearchError, UnknownSearcher
 from rrm.search.base import LIMITS, Document, Searcher, SearchLimits
+from rrm.search.evidence import Evidence
 
 ENTRY_POINTS = "closecall.searchers"
 """group of entry points whose value, called with what stands behind `NAME:`, gives a Searcher"""
@@ -76,6 +78,13 @@ class Searchers:
     def facts(self) -> dict[str, str]:
         """What outcomes depend on where nobody brings evidence."""
         return {} if self.default is None else {"searcher": self.named[self.default].name}
+
+    def evidence(self, given: Given, rounds: int | None = None) -> Evidence:
+        """What one judgement may search. rounds: fewer of each chain. Raises UnknownSearcher."""
+        limits = self.limits
+        if rounds is not None:
+            limits = replace(limits, rounds=min(limits.rounds, rounds))
+        return Evidence(self.of(given), limits)
 
     def of(self, evidence: Given) -> Searcher | None:
         """The searcher for `evidence`; no texts at all: none. Raises UnknownSearcher."""

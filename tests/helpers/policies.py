@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 from rrm.decision.priced import Chance, Depth, PricedPolicy, StateRule, Step
 from rrm.decision.thresholds import Rule
 
 
 def any_policy(
-    seed: int, last_rung: int, start_at_end: bool = False, together: bool = False
+    seed: int,
+    last_rung: int,
+    start_at_end: bool = False,
+    together: bool = False,
+    searches: int = 0,
 ) -> PricedPolicy:
-    """Any rule in any state."""
+    """Any rule in any state. searches: how many it knows of."""
     rng = random.Random(f"policy {seed}")
-    depths: list[Depth] = [*range(last_rung), "end"]
+    rungs: list[int | Literal["end"]] = [*range(last_rung), "end"]
+    depths: list[Depth] = [*rungs]
+
+    def asked(other: bool, number: int) -> StateRule:
+        ways: list[tuple[Step, ...]] = [("search", "stop"), ("tie", "search", "stop"), ("search",)]
+        if not other:
+            ways += [("search", "other", "stop"), ("other", "search", "stop"), ("other", "stop")]
+        steps = rng.choice(ways)
+        cuts = tuple(sorted(rng.uniform(0, 3) for _ in steps[1:]))
+        return StateRule(
+            other=other,
+            depth="query",
+            searches=number,
+            chance=_chance(rng),
+            cuts=cuts,
+            steps=steps,
+        )
 
     def rule(other: bool, place: int) -> StateRule:
-        on: Step = "both" if place == last_rung else rng.choice(depths[place + 1 :])
+        on: Step = "both" if place == last_rung else rng.choice(rungs[place + 1 :])
         ways: list[tuple[Step, ...]] = [(on, "stop"), ("tie", on, "stop"), (on,), ("stop",)]
         if not other:
             ways += [(on, "other", "stop"), ("other", on, "stop"), ("other", "stop")]
@@ -27,6 +48,10 @@ def any_policy(
         )
 
     rules = [rule(other, place) for place in range(last_rung + 1) for other in (False, True)]
+    for number in range(searches):
+        rules += [asked(other, number) for other in (False, True)]
+        later = [rule(other, place) for place in range(last_rung) for other in (False, True)]
+        rules += [one.model_copy(update={"searches": number + 1}) for one in later]
     both = Rule(agree=rng.uniform(0, 4)) if rng.random() < 0.5 else Rule(agree=0.0, differ=0.0)
     return PricedPolicy(
         price=0.001,

@@ -12,6 +12,8 @@ from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.styles.registry import family_style
 from rrm.budget import Budget
+from rrm.calibration.calibration import Calibration
+from rrm.decision.priced import Chance, Depth, PricedPolicy, StateRule, Step
 from rrm.engines.base import Engine, TokenSequence
 from rrm.engines.card import ModelCard
 from rrm.engines.scripted import ScriptedEngine
@@ -72,12 +74,60 @@ def test_both_orders_share_one_search_and_read_what_it_found() -> None:
     assert found.usage.read_tokens >= found.usage.prompt_tokens + 2 * told
 
 
-def test_a_policy_may_stop_once_it_has_read_what_was_found() -> None:
+def test_thresholds_that_know_no_searches_pass_over_them() -> None:
     found = verdict(judge(Told("good"), calibrated=1.0))
-    assert found.reason is StopReason.MARGIN
-    assert [(point.at, point.searches) for point in found.path] == [(0, 0), (1, 0), (1, 1)]
-    assert found.usage.thinking_tokens == len("<search>which</search>")
+    assert [(point.at, point.searches) for point in found.path] == [(0, 0), (1, 0), ("lead", 1)]
     assert found.judge.certificate is None
+
+
+def searching(cut: float) -> Calibration:
+    """Searches in doubt, and stops once what was found has made it sure."""
+    known = at(1.0)
+    chance = Chance(intercept=0.0, margin=1.0, clipped=0.0, knee=0.0)
+
+    def rule(depth: Depth, searches: int, on: Step) -> StateRule:
+        return StateRule(
+            other=False,
+            depth=depth,
+            searches=searches,
+            chance=chance,
+            cuts=(cut,),
+            steps=(on, "stop"),
+        )
+
+    rules = (
+        rule(0, 0, "end"),
+        rule("query", 0, "search"),
+        rule(1, 1, "end"),
+        rule("end", 0, "both"),
+    )
+    policy = PricedPolicy(price=0.001, start=0, last_rung=3, rules=rules)
+    return known.model_copy(update={"policies": (policy,)})
+
+
+def test_a_policy_may_stop_once_it_has_read_what_was_found() -> None:
+    made = judge(Told("good"))
+    made.calibration = searching(2.0)
+    found = verdict(made)
+    assert found.reason is StopReason.MARGIN
+    assert [(point.at, point.searches) for point in found.path] == [(0, 0), ("query", 0), (1, 1)]
+    assert found.usage.thinking_tokens == len("<search>which</search>")
+    assert found.orders_read == 1
+
+
+def test_a_policy_may_do_without_the_search() -> None:
+    searcher = Told("good")
+    made = judge(searcher)
+    known = searching(2.0)
+    policy = known.policies[0]
+    assert isinstance(policy, PricedPolicy)
+    first, asking, *later = policy.rules
+    never = asking.model_copy(update={"cuts": (), "steps": ("stop",)})
+    policy = policy.model_copy(update={"rules": (first, never, *later)})
+    made.calibration = known.model_copy(update={"policies": (policy,)})
+    found = verdict(made)
+    assert searcher.asked == []
+    assert found.path[-1].at == "query"
 
 
 def test_a_mirrored_pair_is_judged_as_a_mirror() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,16 +22,25 @@ from rrm.decision.thresholds import Policy as Rules
 from rrm.decision.thresholds import Rule
 from rrm.engines.base import TokenSequence
 from rrm.engines.scripted import ScriptedEngine
+from rrm.prompt import SearchMarkers
+from rrm.search.base import SearchLimits
+from rrm.search.evidence import Evidence
 from rrm.types import StopReason
 from tests.helpers.judging import PAIR, text_of
 from tests.helpers.policies import any_policy
 from tests.helpers.styles import RRM
+from tests.rrm.search.test_evidence import Told
 
 LADDER = (8, 16, 32)
 
 
-def world(seed: int) -> ScriptedEngine:
+SEARCHING = replace(RRM, search=SearchMarkers("{", "}", "[", "]"))
+
+
+def world(seed: int, queries: int = 0) -> ScriptedEngine:
     """Chains of any length, whose margins wander; the same engine again for the same seed.
+
+    queries: that each chain may make, from a few that all share.
 
     A chain that the model ends without closing it stands at the rung it was grown to, which a trace
     does not know; no judge does so by training.
@@ -47,7 +57,14 @@ def world(seed: int) -> ScriptedEngine:
         return {labels[0]: math.log(share), labels[1]: math.log(1 - share)}
 
     lengths = [rng.randint(0, 60) for _ in range(6)]  # a third reach the limit and are cut there
-    return ScriptedEngine(["x" * n + "</think>" for n in lengths], probe)
+    texts = ["x" * n for n in lengths]
+    for _ in range(queries):
+        places = [rng.randint(0, len(text)) for text in texts]
+        texts = [
+            f"{text[:at]}{{{rng.choice('kmn')}}}{text[at:]}" if "{" not in text[at:] else text
+            for text, at in zip(texts, places, strict=True)
+        ]
+    return ScriptedEngine([f"{text}</think>" for text in texts], probe)
 
 
 def rules(seed: int) -> Rules:
@@ -107,20 +124,55 @@ def test_replaying_a_priced_policy_is_driving_it(
     assert len(opened) == found.orders[0]
 
 
-def traced(seed: int, votes: int) -> Trace:
-    return asyncio.run(trace(world(seed), RRM, PAIR, "a", LADDER, votes=votes))
+@settings(max_examples=500)
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 10**6),
+    st.integers(0, 3),
+    st.booleans(),
+    st.booleans(),
+)
+def test_replaying_a_policy_that_searches_is_driving_it(
+    seed: int, wanted: int, queries: int, at_end: bool, together: bool
+) -> None:
+    """Also one that knows of fewer searches than are made, or of none."""
+    known = 0 if at_end else wanted % 4
+    made = any_policy(wanted, len(LADDER), at_end, together, known)
+    found = replay(TraceArrays.of([traced(seed, 1, queries)], LADDER), made)
+
+    def plan(lead: Order) -> LadderPlan:
+        first = ORDERS if made.together else (lead,)
+        return LadderPlan(LADDER, stepping=(lead,), first=first)
+
+    run, reason = driven(seed, plan, Priced(made), queries)
+    weighed = made.weigh(run.path[-1])
+    last = run.path[-1].reading
+    assert last is not None
+    compare(found, run, reason, last.margin if weighed is None else weighed.log_odds)
+    assert run.usage.searches == found.spent.searches[0]
+
+
+def evidence() -> Evidence:
+    return Evidence(Told("it"), SearchLimits(rounds=2))
+
+
+def traced(seed: int, votes: int, queries: int = 0) -> Trace:
+    engine = world(seed, queries)
+    style, found = (SEARCHING, evidence()) if queries else (RRM, None)
+    return asyncio.run(trace(engine, style, PAIR, "a", LADDER, votes=votes, evidence=found))
 
 
 def driven(
-    seed: int, plan: Callable[[Order], LadderPlan], policy: Policy
+    seed: int, plan: Callable[[Order], LadderPlan], policy: Policy, queries: int = 0
 ) -> tuple[JudgeRun, StopReason]:
     async def go() -> tuple[JudgeRun, StopReason]:
-        engine = world(seed)
+        engine, style = world(seed, queries), SEARCHING if queries else RRM
 
         async def start(vote: int) -> SwapPair:
-            return SwapPair(engine, RRM, PAIR, vote=vote)
+            return SwapPair(engine, style, PAIR, vote=vote, searching=queries > 0)
 
-        run = JudgeRun(await start(0), start, LADDER)
+        found = evidence() if queries else None
+        run = JudgeRun(await start(0), start, LADDER, evidence=found)
         decided = await decide(
             run, plan(run.chains.lead), policy, Unlimited(), lambda readout: None
         )
@@ -145,6 +197,6 @@ def compare(found: Walked, run: JudgeRun, reason: StopReason, margin: float) -> 
     assert run.usage.thinking_tokens == spent.thought[0]
     suffix = len(RRM.suffix("", ended=False))
     closed = len(RRM.suffix("", ended=True))
-    prompts = spent.first[0] + spent.other[0] + spent.votes[0]
+    prompts = spent.first[0] + spent.other[0] + spent.votes[0] + spent.evidence[0]
     probes = spent.probes[0]
     assert closed * probes <= run.usage.read_tokens - prompts <= suffix * probes
