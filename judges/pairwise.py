@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from judges.judging import Judging
 from judges.options import LADDER, REPLY_AT_ONCE, JudgeOptions, Watch
@@ -45,11 +45,14 @@ class PairwiseJudge:
         temperature: float = 0.0,
         monitor: RiskMonitor | None = None,
         searchers: Searchers = NO_SEARCHERS,
+        wordings: Sequence[Style] = (),
     ) -> None:
         """monitor: takes some pairs, which are thought through whole for it.
 
-        searchers: what it may look up in.
+        searchers: what it may look up in. wordings: of the style, its own first, in which votes
+        are asked in turn.
         """
+        self.wordings = tuple(wordings)
         if engine.control:
             style.check(engine.control)
         if 2 not in style.sizes:
@@ -86,10 +89,11 @@ class PairwiseJudge:
         def chains_at(
             temperature: float, whole: str | None = None, vote: int = 0
         ) -> Awaitable[SwapPair]:
+            style = self.wordings[vote % len(self.wordings)] if self.wordings else self.style
             return prepared(
                 length,
                 lambda: SwapPair(
-                    self.engine, self.style, pair, temperature, whole, vote, evidence.given
+                    self.engine, style, pair, temperature, whole, vote, evidence.given
                 ),
             )
 
@@ -112,7 +116,9 @@ class PairwiseJudge:
             """A vote, or the thought of an endpoint that replied without."""
             if not self.can_probe:
                 return await chains_at(self.temperature, whole="")
-            return await chains_at(deciding.vote_temperature if deciding else 0.0, vote=vote)
+            if deciding is None or vote < len(self.wordings):
+                return await chains_at(self.temperature if deciding else 0.0, vote=vote)
+            return await chains_at(deciding.vote_temperature, vote=vote)
 
         try:
             judging = Judging(self, options, chains, more, watch, account, began, evidence)

@@ -8,24 +8,18 @@ certified and written for one model, style and prompt.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.table import Table as RichTable
 
-from rrm.calibration import FEWEST, calibrated, shortfall
-from rrm.calibration.arrays import TraceArrays
+from rrm.calibration import calibrated
 from rrm.calibration.artifact import CALIBRATION_FILE, Artifact, ArtifactError
-from rrm.calibration.calibration import Calibration, PositionBias, contradict
-from rrm.calibration.gain import ThinkingGain
-from rrm.calibration.replay import Walked, replay, whole
+from rrm.calibration.calibration import Calibration
 from rrm.calibration.trace import Trace, trace
-from rrm.decision.priced import Depth, PricedPolicy, PriceKind, TokenPrices
+from rrm.decision.priced import PriceKind
 from rrm.engines.registry import engine_entry
 from rrm.errors import EngineError, RefusedText
 from rrm.style import Style
@@ -35,6 +29,7 @@ from serving.errors import SettingsError
 from serving.journal import Finished
 from serving.model_host import ModelHost
 from serving.prices import token_prices
+from serving.reports.calibration import tell
 from serving.reports.html import page
 from serving.reports.progress import RowProgress
 from serving.settings import Settings
@@ -54,6 +49,8 @@ class CalibrationOptions:
     """of agreement with the judge's own whole chains, not of accuracy: no labels are needed"""
     votes: int = 1
     """pairs of chains in all that a verdict may take"""
+    wordings: int = 1
+    """of the instruction, in which votes are asked in turn"""
     price: PriceKind = "flops"
     """what a token costs: operations, seconds on this engine, or generated tokens alone"""
     look_tokens: float = 0.0
@@ -72,8 +69,17 @@ class Tracing:
 
     kind = TraceLine
 
-    def __init__(self, host: ModelHost, style: Style, options: CalibrationOptions) -> None:
-        self.host, self.style, self.options = host, style, options
+    def __init__(
+        self,
+        host: ModelHost,
+        style: Style,
+        own: bool = False,
+        votes: int = 1,
+        wordings: Sequence[Style] = (),
+    ) -> None:
+        """own: labels are the judge's own. votes: pairs of chains, asked in `wordings` in turn."""
+        self.host, self.style, self.own, self.wordings = host, style, own, wordings
+        self.votes = max(votes, len(wordings))
 
     async def identify(self) -> dict[str, Any]:
         host = self.host
@@ -86,18 +92,19 @@ class Tracing:
             "temperature": host.temperature(self.style),
             "engine": host.settings.engine,
             "dtype": host.settings.dtype,
-            **({"labels": "its own"} if self.options.own else {}),
+            **({"labels": "its own"} if self.own else {}),
             **host.searchers.facts(),
-            **({"votes": self.options.votes} if self.options.votes > 1 else {}),
+            **({"votes": self.votes} if self.votes > 1 else {}),
+            **({"wordings": [one.prompt_hash for one in self.wordings]} if self.wordings else {}),
         }
 
     async def line(self, row: Row, key: str) -> TraceLine:
         """Raises SettingsError if the engine fails: traces that lack the hardest pairs mislead."""
         fault, found = row.fault, None
         label: Literal["a", "b"] | None = None
-        if not self.options.own and (row.label == "a" or row.label == "b"):
+        if not self.own and (row.label == "a" or row.label == "b"):
             label = row.label
-        if row.pair is not None and label is None and not self.options.own:
+        if row.pair is not None and label is None and not self.own:
             fault = "no label: give a or b"
         elif row.pair is not None:
             host = self.host
@@ -110,7 +117,8 @@ class Tracing:
                     host.ladder,
                     host.temperature(self.style),
                     row.group,
-                    self.options.votes,
+                    self.votes,
+                    wordings=self.wordings,
                     evidence=host.searchers.evidence(row.evidence),
                 )
             except RefusedText as refusal:
@@ -146,23 +154,9 @@ def calibrate(
         temperature = host.temperature(style)
         pairs = [row.pair for row in dataset.rows if row.pair is not None]
         tokens = token_prices(options.price, host, style, pairs)
-        with RowProgress(console, "thinking through", len(dataset.rows)) as progress:
-            done = 0
-
-            def advance(line: TraceLine) -> None:
-                nonlocal done
-                done += 1
-                progress.show(done)
-
-            run = Run(
-                dataset,
-                traces,
-                Tracing(host, style, options),
-                CONCURRENCY,
-                advance,
-                lambda: progress.resume(done),
-            )
-            asyncio.run(run.go())
+        wordings = host.wordings(style, options.wordings) if options.wordings > 1 else ()
+        tracing = Tracing(host, style, options.own, options.votes, wordings)
+        trace_rows(console, dataset, traces, tracing)
     finally:
         host.close()
     found = read_traces(traces)
@@ -179,14 +173,28 @@ def calibrate(
         options.delta,
         temperature=temperature,
         tokens=tokens.model_copy(update={"look": options.look_tokens}),
-    )
+    ).model_copy(update={"wordings": max(1, len(wordings))})
     keep(out, before, style, calibration)
-    tell(console, found, ladder, calibration, options)
+    tell(console, found, ladder, calibration, options.epsilon, options.delta)
     shown = traces.with_name(f"{traces.name}.html")
     title = f"{name}, style {style.name}"
     shown.write_text(page(calibration, found, ladder, title), encoding="utf-8")
     console.print(f"all of it: {shown}", soft_wrap=True)
     return calibration
+
+
+def trace_rows(console: Console, dataset: Dataset, traces: Path, tracing: Tracing) -> None:
+    """Think through what `traces` lacks. Raises SettingsError."""
+    with RowProgress(console, "thinking through", len(dataset.rows)) as progress:
+        done = 0
+
+        def advance(line: TraceLine) -> None:
+            nonlocal done
+            done += 1
+            progress.show(done)
+
+        resume = lambda: progress.resume(done)  # noqa: E731 a name to read
+        asyncio.run(Run(dataset, traces, tracing, CONCURRENCY, advance, resume).go())
 
 
 def read_traces(path: Path) -> list[Trace]:
@@ -211,107 +219,6 @@ def kept_in(out: Path, weights: str) -> Artifact:
 def keep(out: Path, before: Artifact, style: Style, calibration: Calibration) -> None:
     """Write `calibration` into `out`, beside those of other styles."""
     write_whole(out, before.plus(style.name, style.prompt_hash, calibration).as_json())
-
-
-def tell(
-    console: Console,
-    traces: Sequence[Trace],
-    ladder: Sequence[int],
-    calibration: Calibration,
-    options: CalibrationOptions,
-) -> None:
-    """Whether thought helps, and what the half that certified the calibration says of it."""
-    if calibration.productivity is not None:
-        console.print(productivity_table(calibration.productivity))
-        console.print(calibration.productivity.finding, soft_wrap=True)
-    console.print(bias_table(calibration.position_bias))
-    if len(traces) < FEWEST:
-        why = shortfall(len(traces), options.epsilon, options.delta)
-        console.print(f"too few for thresholds: {why}", style="yellow", soft_wrap=True)
-        return
-    held = TraceArrays.of(traces[1::2], ladder)
-    full, found = whole(held), replay(held, calibration.policy)
-    tokens, all_tokens = found.spent.thought, full.spent.thought
-    console.print(
-        f"{len(held)} pairs that it was not fitted on: right {found.right.mean():.4f} "
-        f"(whole chains {full.right.mean():.4f}), {tokens.mean():.1f} thinking tokens a "
-        f"pair of {all_tokens.mean():.1f} ({tokens.sum() / max(1, all_tokens.sum()):.1%}); "
-        f"{found.orders.mean():.2f} orders read of 2"
-    )
-    split = contradicting(held, calibration.conflict)
-    console.print(
-        f"whole chains contradict each other within what order alone explains in {split:.1%} of "
-        "the pairs; those are unscored (order_conflict)",
-        soft_wrap=True,
-    )
-    certificate, policy = calibration.certificate, calibration.policy
-    if certificate is None or policy is None:
-        why = shortfall(len(traces), options.epsilon, options.delta)
-        console.print(f"no certificate, so whole chains are thought: {why}", style="yellow")
-        return
-    where = f"; it reads {where_read(found)}" if isinstance(policy, PricedPolicy) else ""
-    console.print(
-        f"certified: at most {certificate.epsilon:g} of {certificate.promises} lost, with "
-        f"probability {1 - certificate.delta:g} (lost {certificate.lost}, gained "
-        f"{certificate.gained} of {certificate.n}); {price_of(calibration.token_prices)}{where}",
-        soft_wrap=True,
-    )
-
-
-def contradicting(arrays: TraceArrays, conflict: float) -> float:
-    """Share of the traces whose whole chains contradict each other and say nothing."""
-    ends = zip(arrays.lead[:, -1].tolist(), arrays.other_end.tolist(), strict=True)
-    return fmean(contradict(one, conflict) for one in ends)
-
-
-def where_read(found: Walked) -> str:
-    """The depths at which a policy reads one pair of a hundred or more."""
-    came: Counter[Depth] = Counter()
-    for key, some in found.came.items():
-        came[key.depth] += int(some.sum())
-    often = [depth for depth, n in came.items() if n >= 0.01 * len(found.arrays)]
-    rungs = sorted(depth for depth in often if isinstance(depth, int))
-    ladder = (0, *found.arrays.ladder)
-    depths = ["the prompt" if rung == 0 else f"{ladder[rung]} tokens" for rung in rungs]
-    asks = ["where it asks for a search"] if "query" in often else []
-    return ", ".join([*depths, *asks, "the end of the leading chain"])
-
-
-def price_of(prices: TokenPrices | None) -> str:
-    """What a token was taken to cost, in words."""
-    if prices is None:
-        return "no price of a token is known"
-    return (
-        f"priced by {prices.kind}: a token read costs {prices.read:.2g} of a generated one, "
-        f"from a cache {prices.cached:.2g}; a cache holds {prices.known:.0%} of the first prompt "
-        f"and {prices.shared:.0%} of the other"
-    )
-
-
-def bias_table(biases: Sequence[PositionBias]) -> RichTable:
-    """What the order of the responses alone does, by depth of both chains."""
-    table = RichTable(box=None, pad_edge=False)
-    heads = ("each chain", "liking for the first place", "spread", "one order decides otherwise")
-    for head in heads:
-        table.add_column(head, justify="left" if head == "each chain" else "right")
-    for bias in biases:
-        depth = "whole" if bias.thinking_tokens is None else f"{bias.thinking_tokens} tokens"
-        table.add_row(depth, f"{bias.mean:+.2f}", f"{bias.spread:.2f}", f"{bias.otherwise:.1%}")
-    return table
-
-
-def productivity_table(report: ThinkingGain) -> RichTable:
-    """What thought brought at each checkpoint, and in each group."""
-    table = RichTable(box=None, pad_edge=False)
-    for head in ("chains", "thinking tokens", "gain in accuracy", "95 % interval"):
-        table.add_column(head, justify="left" if head == "chains" else "right")
-    rows = [("cut at a checkpoint", gain) for gain in report.by_checkpoint]
-    rows += [("whole", report.whole)]
-    rows += [(f"whole, {name}", gain) for name, gain in report.groups.items()]
-    for name, gain in rows:
-        interval = f"{gain.low:+.3f} to {gain.high:+.3f}"
-        table.add_row(name, f"{gain.thinking_tokens:.0f}", f"{gain.value:+.3f}", interval)
-    return table
 
 
 def default_out(settings: Settings) -> Path:

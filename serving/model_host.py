@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from judges.options import LADDER, JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.styles.label import LabelStyle
-from judges.styles.registry import style_names
+from judges.styles.registry import families, style_names
 from judges.styles.score import ScoreStyle
+from judges.styles.spec import StyleSpec
 from rrm.allocation.cost_model import CostModel
 from rrm.allocation.meter import Compute
 from rrm.calibration.artifact import ArtifactError, calibration_file, load_calibration
@@ -115,8 +118,35 @@ class ModelHost:
                 self.temperature(spoken),
                 self._monitor(calibration),
                 self.searchers,
+                self.wordings(spoken, calibration.wordings)
+                if calibration is not None and calibration.wordings > 1
+                else (),
             )
         return self._pairwise[name]
+
+    def wordings(
+        self, style: Style, count: int | None = None, files: Sequence[Path] = ()
+    ) -> tuple[Style, ...]:
+        """`style` in so many of its wordings, its own first; None: all. files: others' texts.
+
+        Raises SettingsError where there are fewer.
+        """
+        spec = self.own if self.own is not None else families().get(style.name)
+        most = spec.wordings_count if isinstance(spec, StyleSpec) and not files else 1
+        if files and isinstance(style, LabelStyle | ScoreStyle):
+            try:
+                texts = [file.read_text(encoding="utf-8") for file in files]
+                return (style, *(style.with_prompt(text) for text in texts))
+            except (OSError, ValueError) as failure:
+                raise SettingsError(f"a wording cannot be read: {failure}") from None
+        wanted = most if count is None else count
+        if not 1 < wanted <= most or not isinstance(spec, StyleSpec):
+            raise SettingsError(
+                f"style {style.name} has {most} wording{'s' if most > 1 else ''} here, and "
+                f"{wanted} were asked for: give 2 or more that there are, or --wording FILE for "
+                "another text"
+            )
+        return (style, *(spec.style(number) for number in range(1, wanted)))
 
     def _monitor(self, calibration: Calibration | None) -> RiskMonitor | None:
         if not self.audits or calibration is None or calibration.certificate is None:

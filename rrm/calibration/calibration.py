@@ -93,6 +93,9 @@ class Calibration(Frozen):
     )
     most_votes: int = Field(1, description="pairs of chains in all, at most")
     vote_temperature: float = Field(0.0, description="of the chains after the first pair")
+    wordings: int = Field(
+        1, ge=1, description="of the instruction, in which the pairs of chains are asked in turn"
+    )
     policies: tuple[PricedPolicy | Policy, ...] = Field(description="by rising price")
     token_prices: TokenPrices | None = Field(None, description="what a token was taken to cost")
     position_bias: tuple[PositionBias, ...] = Field((), description="by depth, both whole last")

@@ -236,6 +236,18 @@ class Learner:
         """The best cuts, and [traces] their loss."""
         import numpy as np
 
+        def rule_of(way: tuple[Step, ...], cuts: tuple[float, ...]) -> StateRule:
+            return StateRule(
+                other=key.other,
+                depth=key.depth,
+                searches=key.searches,
+                chance=of,
+                cuts=cuts,
+                steps=way,
+            )
+
+        if not came.any():  # nobody to learn from: it goes on
+            return rule_of(ways[0][:1], ()), offers[ways[0][0]]
         size = np.abs(log_odds)
         edges = np.unique(np.quantile(size[came], np.linspace(0, 1, CELLS + 1)[1:-1]))
         cell = np.searchsorted(edges, size)
@@ -254,15 +266,7 @@ class Learner:
             cuts = tuple(in_digits(between[border]) for border in borders)
             losses = np.stack([offers[step] for step in way])
             loss = losses[np.searchsorted(cuts, size), rows]
-            rule = StateRule(
-                other=key.other,
-                depth=key.depth,
-                searches=key.searches,
-                chance=of,
-                cuts=cuts,
-                steps=way,
-            )
-            return total, rule, loss
+            return total, rule_of(way, cuts), loss
 
         best, rule, loss = cut(ways[0])
         for way in ways[1:]:

@@ -169,19 +169,23 @@ async def trace(
     votes: int = 1,
     vote_temperature: float = VOTE_TEMPERATURE,
     evidence: Evidence | None = None,
+    wordings: Sequence[Style] = (),
 ) -> Trace:
     """Think `pair` through, up to the last checkpoint of `ladder`, and read it at each.
 
     label: none takes the judge's own, from its whole chains. votes: pairs of whole chains in all,
-    those after the first at `vote_temperature`. evidence: what is searched for it.
+    those after the first at `vote_temperature`. evidence: what is searched for it. wordings: of the
+    style, its own first; votes are asked in them in turn, each first in its own words.
 
     Raises RefusedText for text that the model cannot take, EngineError if the engine fails.
     """
     evidence = evidence or Evidence()
-    temperatures = [temperature, *[vote_temperature] * (votes - 1)]
+    styles = wordings or (style,)
+    fresh = min(votes, len(styles))
+    temperatures = [temperature] * fresh + [vote_temperature] * (votes - fresh)
     pairs = [
-        SwapPair(engine, style, pair, temperature, vote=vote, searching=evidence.given)
-        for vote, temperature in enumerate(temperatures)
+        SwapPair(engine, styles[vote % len(styles)], pair, degree, None, vote, evidence.given)
+        for vote, degree in enumerate(temperatures)
     ]
     made = [await _think(chains, ladder, evidence) for chains in pairs]
     chains, (first, second) = pairs[0], made[0]

@@ -7,7 +7,17 @@ from collections.abc import Callable
 import typer
 
 from rrm import __version__
-from serving.cli import batch, calibrate, demo, doctor, judge, rank, score, serve
+from serving.cli import (
+    batch,
+    calibrate,
+    demo,
+    doctor,
+    judge,
+    rank,
+    score,
+    sensitivity,
+    serve,
+)
 from serving.cli.options import command
 
 cli = typer.Typer(
@@ -18,7 +28,7 @@ cli = typer.Typer(
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(judge.judge, score.score, rank.rank, serve.serve, batch.batch),
-    *(calibrate.calibrate, doctor.doctor, demo.demo),
+    *(calibrate.calibrate, sensitivity.sensitivity, doctor.doctor, demo.demo),
 )
 for each in COMMANDS:
     cli.command()(command(each))

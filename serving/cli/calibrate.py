@@ -34,6 +34,9 @@ def calibrate(
     votes: Annotated[
         int, typer.Option(min=1, max=16, help="Pairs of chains that a verdict may take in all.")
     ] = 1,
+    wordings: Annotated[
+        int, typer.Option(min=1, help="Of the instruction, in which votes are asked in turn.")
+    ] = 1,
     price: Annotated[
         PriceKind,
         typer.Option(
@@ -60,7 +63,9 @@ def calibrate(
     dataset = read_dataset(data, columns_of(columns))
     kept = traces or data.with_name(f"{data.name}.{settings.style or 'default'}.traces.jsonl")
     written = out or settings.thresholds or default_out(settings)
-    options = CalibrationOptions(epsilon, delta, self_agreement, votes, price, look_tokens)
+    options = CalibrationOptions(
+        epsilon, delta, self_agreement, votes, wordings, price, look_tokens
+    )
     calibration = run(terminal, settings, dataset, kept, written, options)
     terminal.print(f"traces: {kept}; calibration: {written}", soft_wrap=True)
     if calibration.certificate is None:

@@ -19,6 +19,14 @@ from rrm.calibration.baselines import PUBLISHED, Route, oracle, others, ours, pl
 from rrm.calibration.calibration import Calibration, PositionBias
 from rrm.calibration.gain import ThinkingGain
 from rrm.calibration.replay import Walked, replay
+from rrm.calibration.sensitivity import (
+    Confidence,
+    Sensitivity,
+    blind,
+    confidence_by_depth,
+    instance_sensitivity,
+    verdicts,
+)
 from rrm.calibration.trace import Trace
 
 BINS = 8
@@ -50,11 +58,91 @@ def page(
         _reliability(calibration, arrays),
         "<h2>What the order of the responses alone does</h2>",
         _bias(calibration.position_bias),
+        *_confidence(traces, ladder),
+        *_wordings(calibration, traces),
         *(["<h2>What thought brings</h2>", _gains(report)] if report else []),
         *(["<h2>Every price</h2>", _prices(calibration, arrays)] if calibration.policies else []),
     ]
+    return _document(title, parts)
+
+
+def _document(title: str, parts: Iterable[str]) -> str:
     head = f"<meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+
+
+def sensitivity_page(
+    found: Sensitivity, confidence: Sequence[Confidence], traces: Sequence[Trace], title: str
+) -> str:
+    """What changes with the wording, and whether confidence tells. confidence: none unlabelled."""
+    said = blind(confidence)
+    parts = [
+        f"<h1>{html.escape(title)}</h1>",
+        *([f'<p class="finding">{html.escape(said)}</p>'] if said else []),
+        _sensitivity(found),
+        "<h2>Sensitivity by how sure the judge is without thought</h2>",
+        _by_margin(traces),
+        *(["<h2>Does its confidence know?</h2>", _areas(confidence)] if confidence else []),
+    ]
+    return _document(title, parts)
+
+
+def _confidence(traces: Sequence[Trace], ladder: Sequence[int]) -> list[str]:
+    """Of labelled traces."""
+    if any(one.own for one in traces):
+        return []
+    found = confidence_by_depth(traces, ladder)
+    said = blind(found)
+    warning = [f'<p class="finding">{html.escape(said)}</p>'] if said else []
+    return ["<h2>Does its confidence know?</h2>", *warning, _areas(found)]
+
+
+def _wordings(calibration: Calibration, traces: Sequence[Trace]) -> list[str]:
+    if calibration.wordings < 2:
+        return []
+    return ["<h2>How much hangs on the wording?</h2>", _sensitivity(Sensitivity.of(traces))]
+
+
+def _areas(found: Sequence[Confidence]) -> str:
+    rows = [
+        (
+            "whole" if one.thinking_tokens is None else str(one.thinking_tokens),
+            f"{one.right:.3f}",
+            *(("", "") if one.auroc is None else _told(one.auroc)),
+        )
+        for one in found
+    ]
+    return _table(("tokens of each chain", "right", "AUROC of |margin|", "95 % interval"), rows)
+
+
+def _sensitivity(found: Sensitivity) -> str:
+    rows = [
+        (name, *(("", "") if value is None else _told(value)))
+        for name, value in (
+            ("sensitivity of verdicts without thought", found.unthought),
+            ("its rank correlation with |margin| there", found.correlation_unthought),
+            ("sensitivity of whole chains", found.whole),
+            ("its rank correlation with |margin| without thought", found.correlation),
+        )
+    ]
+    return _table((f"{found.wordings} wordings, both orders", "value", "95 % interval"), rows)
+
+
+def _told(value: tuple[float, float, float]) -> tuple[str, str]:
+    return f"{value[0]:.3f}", f"{value[1]:.3f} to {value[2]:.3f}"
+
+
+def _by_margin(traces: Sequence[Trace]) -> str:
+    """Mean sensitivity in bins of |margin| of the first wording's prompt."""
+    size = np.array([abs(sum(chain.margins[0] for chain in one.votes[0]) / 2) for one in traces])
+    panel, finish = _panel("|margin| without thought", "sensitivity to the wording")
+    for label, place in (("without thought", 0), ("whole chains", -1)):
+        found = instance_sensitivity(verdicts(traces, place))
+        bins = [b for b in np.array_split(np.argsort(size), BINS) if len(b)]
+        x, y = ([float(of[b].mean()) for b in bins] for of in (size, found))
+        panel.plot(x, y, marker="o", label=label)
+    panel.legend(fontsize=8)
+    return finish()
 
 
 def _findings(calibration: Calibration) -> list[str]:

@@ -26,7 +26,10 @@ N = 80
 def test_killed_and_started_again_it_ends_with_a_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("rrm.calibration.fit", "serving.calibrate"):  # so that it takes seconds
+    for module in (
+        "rrm.calibration.fit",
+        "serving.reports.calibration",
+    ):  # so that it takes seconds
         monkeypatch.setattr(f"{module}.FEWEST", N)
     data, out = tmp_path / "labelled.jsonl", tmp_path / "stopper.json"
     write_pairs(data, N, seed=1)
@@ -137,3 +140,57 @@ def test_thresholds_need_the_ladder_and_decoding_they_were_fitted_on(
         assert host.pairwise(None).calibration is None
     finally:
         host.close()
+
+
+def test_a_calibration_in_several_wordings_is_followed_in_them(tmp_path: Path) -> None:
+    data, out = tmp_path / "labelled.jsonl", tmp_path / "calibration.json"
+    write_pairs(data, 10, seed=1)
+    done = closecall("calibrate", "--data", str(data), "--out", str(out), "--wordings", "3")
+    assert done.returncode == 3, done.stderr  # too few for a certificate
+    assert "3 wordings in both orders, 10 pairs" in done.stdout
+    assert "AUROC of |margin|" in done.stdout
+    page = (tmp_path / "labelled.jsonl.default.traces.jsonl.html").read_text()
+    assert "How much hangs on the wording?" in page
+    assert "Does its confidence know?" in page
+    traces = read_traces(tmp_path / "labelled.jsonl.default.traces.jsonl")
+    assert {len(one.votes) for one in traces} == {3}
+    host = ModelHost(load_settings(calibration=out))
+    try:
+        judge = host.pairwise(None)
+        hashes = [style.prompt_hash for style in judge.wordings]
+        assert len(set(hashes)) == 3
+        assert hashes[0] == judge.style.prompt_hash
+    finally:
+        host.close()
+
+
+def test_what_has_fewer_wordings_is_refused(tmp_path: Path) -> None:
+    data = tmp_path / "labelled.jsonl"
+    write_pairs(data, 4, seed=1)
+    done = closecall("sensitivity", "--data", str(data), "--wordings", "9")
+    assert (done.returncode, "has 8 wordings here" in done.stderr) == (2, True), done.stderr
+    own = tmp_path / "own.txt"
+    own.write_text("Which? {prompt}")
+    done = closecall("sensitivity", "--data", str(data), "--wording", str(own))
+    assert done.returncode == 2
+    assert "a wording cannot be read" in done.stderr
+
+
+def test_sensitivity_is_told_with_labels_and_without(tmp_path: Path) -> None:
+    data = tmp_path / "labelled.jsonl"
+    write_pairs(data, 8, seed=1)
+    done = closecall("sensitivity", "--data", str(data), "--wordings", "2")
+    assert done.returncode == 0, done.stderr
+    assert "2 wordings in both orders, 8 pairs" in done.stdout
+    assert "AUROC of |margin|" in done.stdout
+    page = (tmp_path / "labelled.jsonl.default.wordings.jsonl.html").read_text()
+    assert "sensitivity to the wording" in page
+    bare = tmp_path / "bare.jsonl"
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    bare.write_text("\n".join(json.dumps({**row, "label": None}) for row in rows))
+    file = tmp_path / "own.txt"
+    file.write_text("Query: {prompt}\nFirst: {response_1}\nSecond: {response_2}\nAnswer in a box.")
+    done = closecall("sensitivity", "--data", str(bare), "--wording", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "2 wordings in both orders, 8 pairs" in done.stdout
+    assert "AUROC" not in done.stdout

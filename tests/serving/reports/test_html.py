@@ -16,7 +16,7 @@ def test_a_certified_stopper_is_shown_with_all_it_rests_on() -> None:
     assert "productive: right 0." in shown
     assert shown.count("<svg") == shown.count("</svg>") == 2
     assert shown.count("<tr class=chosen>") == 1
-    assert shown.count("<tr") == (1 + len(LADDER) + 1) * 2 + (1 + len(calibration.policies))
+    assert shown.count("<tr") == (1 + len(LADDER) + 1) * 3 + (1 + len(calibration.policies))
     assert not re.search(r"<script|<link|<img|src=", shown)
 
 
