@@ -17,8 +17,17 @@ from rrm.calibration.calibration import Calibration
 from rrm.calibration.monitor import RiskMonitor
 from rrm.decision.chains import ORDERS, Order, SwapPair
 from rrm.decision.driver import Decision, decide
+from rrm.decision.fixed import FixedPolicy, Rules
 from rrm.decision.plan import LadderPlan, Plan, Written
-from rrm.decision.policy import Always, Audited, OrdersAgree, OwnMode, Priced, Thresholds
+from rrm.decision.policy import (
+    Always,
+    Audited,
+    OrdersAgree,
+    OwnMode,
+    Planned,
+    Priced,
+    Thresholds,
+)
 from rrm.decision.policy import Policy as DecisionPolicy
 from rrm.decision.priced import PricedPolicy
 from rrm.decision.run import JudgeRun
@@ -27,8 +36,6 @@ from rrm.decision.thresholds import PROMPT_ONLY, Policy
 from rrm.errors import EngineError
 from rrm.search.evidence import Evidence
 from rrm.types import Provenance, StopReason, Unscored, Verdict
-
-Rules = PricedPolicy | Policy
 
 
 class Judge(Protocol):
@@ -63,8 +70,10 @@ class Limits:
     """the limit is below the ladder's"""
 
     @classmethod
-    def of(cls, ladder: tuple[int, ...], options: JudgeOptions) -> Limits:
+    def of(cls, ladder: tuple[int, ...], options: JudgeOptions, rules: Rules | None) -> Limits:
         limit = ladder[-1]
+        if isinstance(rules, FixedPolicy) and rules.depth is not None:
+            limit = min(limit, rules.depth)
         if options.max_thinking_tokens is not None:
             limit = min(limit, options.max_thinking_tokens // 2)
         limit = 0 if options.effort == "none" else limit
@@ -94,7 +103,7 @@ class Judging:
         self.following = account.calibration if account else judge.calibration
         """which decides: at the budget's price, if there is a budget"""
         self.rules = self.following.policy if self.following and not judge.revoked else None
-        self.limits = Limits.of(judge.ladder, options)
+        self.limits = Limits.of(judge.ladder, options, self.followed)
         self.audit = self._audit(chains.digest)
         self.run = JudgeRun(
             chains,
@@ -137,6 +146,9 @@ class Judging:
             stepping = ORDERS
         voting = self.following is not None and self.rules and options.plain
         votes = self.following.most_votes if self.following and voting else 1
+        if isinstance(rules, FixedPolicy):
+            votes, how = rules.votes, rules.aggregation
+            return LadderPlan(rungs, self.limits.capped, votes=votes, every=True, aggregation=how)
         alone = isinstance(rules, PricedPolicy) and not rules.together
         return LadderPlan(rungs, self.limits.capped, stepping, (lead,) if alone else ORDERS, votes)
 
@@ -146,6 +158,8 @@ class Judging:
             return OrdersAgree(agree, stop=options.effort == "adaptive")
         if self.audit is not None:
             return self.audit
+        if isinstance(self.followed, FixedPolicy):
+            return Planned(prompt=self.limits.rungs[-1] == 0)
         if self.followed is not None:
             return self._stopping(self.followed)
         if options.effort == "adaptive" and self.judge.chooses_mode:
@@ -153,7 +167,7 @@ class Judging:
         every = options.effort != "full" or options.trace or self.limits.rungs[-1] == 0
         return Always(every)
 
-    def _stopping(self, rules: Rules) -> Priced | Thresholds:
+    def _stopping(self, rules: PricedPolicy | Policy) -> Priced | Thresholds:
         reason = StopReason.MARGIN
         if self.following is not None and not self.following.thinks:
             reason = StopReason.UNPRODUCTIVE
@@ -166,7 +180,9 @@ class Judging:
     def _audit(self, digest: str) -> Audited | None:
         """Some pairs are thought through whole, to see whether the certificate still holds."""
         monitor, rules = self.judge.monitor, self.rules
-        if monitor is None or rules is None or self.account is not None or not self.options.plain:
+        if monitor is None or rules is None or isinstance(rules, FixedPolicy):
+            return None
+        if self.account is not None or not self.options.plain:
             return None
         return Audited(self._stopping(rules), self._report) if monitor.selects(digest) else None
 

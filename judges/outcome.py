@@ -10,9 +10,8 @@ from judges.written import sides, stated
 from rrm.calibration.calibration import Calibration, Weighed, contradict, uncalibrated
 from rrm.decision.chains import ORDERS, Order, PairReadout, SwapPair
 from rrm.decision.driver import Decision
-from rrm.decision.priced import PricedPolicy
+from rrm.decision.fixed import Rules
 from rrm.decision.state import Readout
-from rrm.decision.thresholds import Policy
 from rrm.parse import ParsedVerdict, Unread
 from rrm.search.evidence import Evidence
 from rrm.types import (
@@ -54,7 +53,7 @@ class OutcomeBuilder:
     usage: Usage
     judge: Provenance
     calibration: Calibration | None
-    policy: PricedPolicy | Policy | None = None
+    policy: Rules | None = None
 
     def build(self, decision: Decision) -> Verdict | Unscored:
         """A failed judge is never a score."""
@@ -177,7 +176,7 @@ def looked_up(judge: Provenance, evidence: Evidence) -> Provenance:
 
 
 def checkpoint(
-    readout: Readout, calibration: Calibration | None, policy: PricedPolicy | Policy | None
+    readout: Readout, calibration: Calibration | None, policy: Rules | None
 ) -> Checkpoint | None:
     """A readout as it goes over the wire; None for verdicts that were written out."""
     reading, found = readout.reading, weighed(readout, calibration, policy)
@@ -196,7 +195,7 @@ def checkpoint(
 
 
 def weighed(
-    readout: Readout, calibration: Calibration | None, policy: PricedPolicy | Policy | None
+    readout: Readout, calibration: Calibration | None, policy: Rules | None
 ) -> Weighed | None:
     """What a readout comes to; None for verdicts that were written out."""
     if readout.reading is None:

@@ -11,8 +11,7 @@ from rrm.budget import Budget, PairAccount
 from rrm.calibration.calibration import Calibration
 from rrm.calibration.monitor import RiskMonitor
 from rrm.decision.chains import SwapPair, prepared
-from rrm.decision.priced import PricedPolicy
-from rrm.decision.thresholds import Policy
+from rrm.decision.fixed import Rules
 from rrm.engines.base import Engine
 from rrm.errors import RefusedText, StyleMismatch
 from rrm.search.registry import NO_SEARCHERS, Searchers
@@ -141,7 +140,7 @@ class PairwiseJudge:
         return bool(self.style.short) and self.policy is None and not self.revoked
 
     @property
-    def policy(self) -> PricedPolicy | Policy | None:
+    def policy(self) -> Rules | None:
         """By which adaptive effort stops; none: it thinks whole chains."""
         return self.calibration.policy if self.calibration and not self.revoked else None
 

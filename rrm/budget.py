@@ -26,8 +26,9 @@ from rrm.allocation.controller import (
 from rrm.allocation.ledger import Holding, Ledger
 from rrm.allocation.meter import PROBE_TOKENS, Meter, Tokens, Work
 from rrm.calibration.calibration import Calibration
+from rrm.decision.fixed import FixedPolicy, Rules
 from rrm.decision.priced import PricedPolicy
-from rrm.decision.thresholds import PROMPT_ONLY, Policy
+from rrm.decision.thresholds import PROMPT_ONLY
 from rrm.types import Usage
 
 
@@ -235,7 +236,7 @@ class PairAccount:
 class _Option(NamedTuple):
     """A way to judge a pair, and what it takes on average. policy: none, whole chains."""
 
-    policy: PricedPolicy | Policy | None
+    policy: Rules | None
     tokens: float
     """generated as thought"""
     probes: float
@@ -257,6 +258,8 @@ def _options(calibration: Calibration | None) -> list[_Option]:
     if calibration is None:
         return found
     for policy in reversed(calibration.policies):
+        if isinstance(policy, FixedPolicy):
+            continue  # it has one cost for all
         if isinstance(policy, PricedPolicy):
             if policy.tokens is None or policy.probes is None or policy.orders is None:
                 continue
@@ -268,7 +271,7 @@ def _options(calibration: Calibration | None) -> list[_Option]:
     return found
 
 
-def _following(calibration: Calibration, policy: PricedPolicy | Policy | None) -> Calibration:
+def _following(calibration: Calibration, policy: Rules | None) -> Calibration:
     """`calibration` at this policy; a certificate covers what is not dearer than its own."""
     if policy is not None and policy.price >= PROMPT_ONLY.price:
         update = {"policies": (policy,), "chosen": 0, "certificate": None}

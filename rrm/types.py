@@ -142,6 +142,8 @@ class StopReason(StrEnum):
     """thought was measured not to help this judge, so it read the prompt alone"""
     SHORT = "short_mode"
     """a hybrid that has no calibration chose by its first token to answer without thought"""
+    PLANNED = "as_planned"
+    """the policy has one depth and one number of votes for every pair, and this was all of it"""
     ENDED = "chains_ended"
     """both chains closed by themselves"""
     VOTED = "voted"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +11,17 @@ from judges.options import LADDER, JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.styles.label import LabelStyle
-from judges.styles.registry import families, style_names
+from judges.styles.registry import families, open_style, style_names
 from judges.styles.score import ScoreStyle
 from judges.styles.spec import StyleSpec
 from rrm.allocation.cost_model import CostModel
 from rrm.allocation.meter import Compute
-from rrm.calibration.artifact import ArtifactError, calibration_file, load_calibration
+from rrm.calibration.artifact import (
+    ArtifactError,
+    calibration_file,
+    load_calibration,
+    tuned_wordings,
+)
 from rrm.calibration.calibration import Calibration
 from rrm.calibration.monitor import RiskMonitor
 from rrm.engines import open_engine
@@ -73,6 +78,17 @@ def open_searchers(settings: Settings) -> Searchers:
     return Searchers(named, default, limits)
 
 
+def wordings_tuned(settings: Settings) -> Mapping[str, int]:
+    """Of each style that was tuned for the model, the wording. Raises SettingsError."""
+    if not engine_entry(settings.engine).capabilities.local_weights:
+        return {}
+    directory = model_directory(settings.model)
+    try:
+        return tuned_wordings(settings.thresholds or calibration_file(directory))
+    except ArtifactError as failure:
+        raise SettingsError(str(failure)) from None
+
+
 OWN_SEARCHER = "default"
 """the name of the searcher that is not given one"""
 FIRST_TOKENS = 16
@@ -95,6 +111,7 @@ class ModelHost:
         """the style of requests that name none"""
         self.ladder = settings.ladder or self.engine.card.ladder or LADDER
         self.searchers = open_searchers(settings)
+        self._tuned = wordings_tuned(settings)
         self._pairwise: dict[str, PairwiseJudge] = {}
         self._pointwise: dict[str, PointwiseJudge] = {}
         self._fits(self.style(self.default))
@@ -187,6 +204,8 @@ class ModelHost:
         if self.own is not None and name == self.own.name:
             return self.own.style()
         style = check_style(self.engine.card, name)
+        if (wording := self._tuned.get(name)) and self.settings.prompt_file is None:
+            return open_style(name, wording)
         if self.settings.prompt_file is None or name != self.default:
             return style
         if not isinstance(style, LabelStyle | ScoreStyle):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from rrm.calibration.calibration import Calibration
+from rrm.decision.fixed import FixedPolicy
 from rrm.decision.priced import PricedPolicy
 from rrm.types import Frozen
 
@@ -32,7 +33,7 @@ class Bound(Frozen):
     model_config = ConfigDict(ser_json_inf_nan="strings")
 
     prompt_hash: str
-    kind: Literal["thresholds", "priced"] = Field(description="of its policies")
+    kind: Literal["thresholds", "priced", "fixed"] = Field(description="of its policies")
     calibration: Calibration
 
 
@@ -78,8 +79,12 @@ class Artifact(Frozen):
 
     def plus(self, style: str, prompt_hash: str, calibration: Calibration) -> Artifact:
         """With this style's calibration, beside those of others."""
-        priced = any(isinstance(policy, PricedPolicy) for policy in calibration.policies)
-        kind: Literal["thresholds", "priced"] = "priced" if priced else "thresholds"
+        kinds = {type(policy) for policy in calibration.policies}
+        kind: Literal["thresholds", "priced", "fixed"] = "thresholds"
+        if FixedPolicy in kinds:
+            kind = "fixed"
+        elif PricedPolicy in kinds:
+            kind = "priced"
         bound = Bound(prompt_hash=prompt_hash, kind=kind, calibration=calibration)
         return self.model_copy(update={"styles": {**self.styles, style: bound}})
 
@@ -92,6 +97,23 @@ def calibration_file(directory: Path) -> Path:
     """Where the calibration of the model in `directory` lies, or would."""
     new, old = directory / CALIBRATION_FILE, directory / OLD_FILE
     return old if old.is_file() and not new.is_file() else new
+
+
+def tuned_wordings(file: Path) -> Mapping[str, int]:
+    """The wording of each style that was tuned; its prompt is to be in that one.
+
+    Raises ArtifactError for a file that holds no calibrations.
+    """
+    if not file.is_file():
+        return {}
+    policies = {
+        name: bound.calibration.policy for name, bound in Artifact.read(file).styles.items()
+    }
+    return {
+        name: policy.wording
+        for name, policy in policies.items()
+        if isinstance(policy, FixedPolicy) and policy.wording
+    }
 
 
 def load_calibration(

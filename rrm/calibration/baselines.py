@@ -18,8 +18,8 @@ from rrm.calibration.arrays import TraceArrays
 from rrm.calibration.calibration import Calibration
 from rrm.calibration.replay import Walked, replay
 from rrm.calibration.trace import Point, Trace
-from rrm.decision.priced import PricedPolicy, TokenPrices
-from rrm.decision.thresholds import Policy
+from rrm.decision.fixed import Rules
+from rrm.decision.priced import TokenPrices
 
 CONFIDENCES = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)
 """of a judge's own word, not calibrated"""
@@ -286,7 +286,7 @@ def oracle(route: Route) -> Operating:
     return route.stop(where, np.full(len(where), 2.0))
 
 
-def played(arrays: TraceArrays, policy: PricedPolicy | Policy | None) -> Operating:
+def played(arrays: TraceArrays, policy: Rules | None) -> Operating:
     """One policy of ours."""
     return Operating.of(replay(arrays, policy))
 

@@ -15,8 +15,9 @@ from pydantic import ConfigDict, Field
 
 from rrm.calibration.gain import ThinkingGain
 from rrm.calibration.monitor import Expected
+from rrm.decision.fixed import FixedPolicy, Rules
 from rrm.decision.priced import PricedPolicy, TokenPrices, sigmoid
-from rrm.decision.thresholds import PROMPT_ONLY, Policy
+from rrm.decision.thresholds import PROMPT_ONLY
 from rrm.types import Certificate, Frozen
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Calibration(Frozen):
     wordings: int = Field(
         1, ge=1, description="of the instruction, in which the pairs of chains are asked in turn"
     )
-    policies: tuple[PricedPolicy | Policy, ...] = Field(description="by rising price")
+    policies: tuple[Rules, ...] = Field(description="by rising price")
     token_prices: TokenPrices | None = Field(None, description="what a token was taken to cost")
     position_bias: tuple[PositionBias, ...] = Field((), description="by depth, both whole last")
     conflict: float = Field(
@@ -130,7 +131,7 @@ class Calibration(Frozen):
         return self.model_copy(update={"chosen": chosen, "certificate": kept})
 
     @property
-    def prompt_only(self) -> PricedPolicy | Policy:
+    def prompt_only(self) -> Rules:
         """No thought at all, whatever is read."""
         bought = [one for one in self.policies if isinstance(one, PricedPolicy) and one.start == 0]
         return bought[-1].prompt_only() if bought else PROMPT_ONLY
@@ -146,14 +147,14 @@ class Calibration(Frozen):
         return tuple(stage.thinking_tokens for stage in self.stages[1:])
 
     @property
-    def policy(self) -> PricedPolicy | Policy | None:
+    def policy(self) -> Rules | None:
         return None if self.chosen is None else self.policies[self.chosen]
 
     def marginal_value(self, readout: Readout) -> float:
         """The dearest price of a token at which a pair that stands so would think on."""
         return max((one.price for one in self.policies if _goes_on(one, readout)), default=0.0)
 
-    def weigh(self, readout: Readout, policy: PricedPolicy | Policy | None) -> Weighed | None:
+    def weigh(self, readout: Readout, policy: Rules | None) -> Weighed | None:
         """What a readout comes to under the policy that is followed, if one is."""
         reading = readout.reading
         if reading is None:
@@ -195,10 +196,10 @@ def contradict(margins: tuple[float | None, float | None], conflict: float = CON
     return abs(first + second) <= conflict * abs(first - second)
 
 
-def _goes_on(policy: PricedPolicy | Policy, readout: Readout) -> bool:
+def _goes_on(policy: Rules, readout: Readout) -> bool:
     """Whether a pair that stands so buys more under `policy`."""
     reading = readout.reading
-    if reading is None:
+    if reading is None or isinstance(policy, FixedPolicy):
         return False
     if isinstance(policy, PricedPolicy):
         weighed = policy.weigh(readout)

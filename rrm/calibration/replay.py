@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rrm.calibration.arrays import TraceArrays, state_at
 from rrm.calibration.spent import Spent, Steps
+from rrm.decision.fixed import FixedPolicy, Rules
 from rrm.decision.priced import Depth, PricedPolicy, StateKey, StateRule, Step
 from rrm.decision.thresholds import Policy, Rule
 
@@ -64,10 +65,16 @@ def whole(arrays: TraceArrays) -> Walked:
     )
 
 
-def replay(arrays: TraceArrays, policy: PricedPolicy | Policy | None) -> Walked:
-    """What any policy, or none, would have done."""
+def replay(arrays: TraceArrays, policy: Rules | None) -> Walked:
+    """What any policy, or none, would have done.
+
+    Raises ValueError for one way for all pairs, which is measured on its own traces
+    (`rrm.calibration.tune`).
+    """
     if policy is None:
         return whole(arrays)
+    if isinstance(policy, FixedPolicy):
+        raise ValueError("one way for all pairs is not replayed place by place")
     return walk(arrays, policy) if isinstance(policy, PricedPolicy) else _stepwise(arrays, policy)
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from rrm.allocation.account import Account
 from rrm.decision.chains import ORDERS, Order
+from rrm.decision.fixed import Aggregation
 from rrm.decision.run import JudgeRun, asking
 from rrm.decision.state import Place
 from rrm.types import StopReason
@@ -136,16 +137,20 @@ class Whole:
 class Vote:
     """Fresh pairs of whole chains, up to `most` in all, until a sequential test has heard enough.
 
-    They have one readout together.
+    They have one readout together. every: all are heard.
     """
 
     most: int
+    every: bool = False
+    aggregation: Aggregation = "mean"
 
     async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
         paid = True
-        while paid and run.votes.count < self.most and not run.votes.decided(run.path[-1]):
+        while paid and run.votes.count < self.most:
+            if not self.every and run.votes.decided(run.path[-1]):
+                break
             paid = await run.vote(account)
-        run.read_votes()
+        run.read_votes(self.aggregation)
         return paid
 
 

@@ -17,6 +17,7 @@ from rrm.decision.actions import (
     WriteVerdict,
 )
 from rrm.decision.chains import ORDERS, Order
+from rrm.decision.fixed import Aggregation
 from rrm.decision.state import ChainKey, State
 
 REPLY_TOKENS = 32
@@ -38,7 +39,8 @@ class LadderPlan:
     rungs: thinking tokens of each chain, rising; the last one is the limit. capped: it is below
     the ladder's. stepping: the orders that may be read at rungs; a single one leads, while the
     other waits. first: the orders whose prompts come before all else; the other's is offered in
-    every state after. votes: pairs of chains in all.
+    every state after. votes: pairs of chains in all; every: all of them are heard, and put together
+    by `aggregation`.
     """
 
     rungs: tuple[int, ...]
@@ -46,6 +48,8 @@ class LadderPlan:
     stepping: tuple[Order, ...] = ()
     first: tuple[Order, ...] = ORDERS
     votes: int = 1
+    every: bool = False
+    aggregation: Aggregation = "mean"
 
     def actions(self, state: State) -> Sequence[Action]:
         chains = state.orders(*ORDERS)
@@ -66,7 +70,7 @@ class LadderPlan:
             fits = max(chain.tokens for chain in chains) + REPLY_TOKENS <= limit
             written = fits and all(chain.ended for chain in chains)
             return [WriteVerdict(REPLY_TOKENS)] if written else []
-        return [Vote(self.votes)] if self.votes > 1 else []
+        return [Vote(self.votes, self.every, self.aggregation)] if self.votes > 1 else []
 
     def _rungs(self, state: State) -> list[Action]:
         """Every rung still ahead of the orders that step; the last one of both is `Whole`.

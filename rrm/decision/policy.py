@@ -74,6 +74,21 @@ class OwnMode:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """Buys all there is, which is planned to be the same for every pair. prompt: that alone."""
+
+    prompt: bool
+
+    def reads(self, place: Place) -> bool:
+        return self.prompt
+
+    def choose(
+        self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
+    ) -> Action | Stop:
+        return actions[0] if actions else Stop(StopReason.PLANNED)
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """Stops where the margin passes its rule's threshold, or is too close for thought to pay.
 

@@ -10,6 +10,7 @@ from rrm.allocation.account import Account
 from rrm.allocation.meter import Work
 from rrm.decision.chain import JudgeChain
 from rrm.decision.chains import ORDERS, ChainText, Order, PairReadout, SwapPair
+from rrm.decision.fixed import Aggregation
 from rrm.decision.search import ChainSearch, answer
 from rrm.decision.state import READABLE_MASS, ChainKey, ChainState, Place, Readout, State
 from rrm.decision.votes import Votes
@@ -169,9 +170,9 @@ class JudgeRun:
         self._before = self._before.plus(chains.usage())  # half a vote is none, but it has cost
         return paid
 
-    def read_votes(self) -> None:
+    def read_votes(self, aggregation: Aggregation = "mean") -> None:
         """One readout of all the votes."""
-        self._add("votes", self.votes.read(self.path[-1]))
+        self._add("votes", self.votes.read(self.path[-1], aggregation))
 
     async def finish(self, tokens: int, account: Account) -> bool:
         """Let both chains write their verdicts out."""

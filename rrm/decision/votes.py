@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rrm.decision.chains import PairReadout
+from rrm.decision.fixed import Aggregation
 from rrm.decision.state import Readout
 
 STRENGTH = 0.7
 """share of chains that prefer the same response, where it is one to be told"""
 ERROR = 0.1
 """probability that the test ends on the wrong side of STRENGTH"""
+EVEN = 1e-6
+"""|margin| of votes that are evenly split"""
 STEP = math.log(STRENGTH / (1 - STRENGTH))
 BOUND = math.log((1 - ERROR) / ERROR)
 
@@ -39,6 +42,11 @@ class Ballot:
         return sum(first) / len(first), sum(second) / len(second)
 
     @property
+    def majority(self) -> float:
+        """Of the pairs of chains, each a vote."""
+        return majority([(first + second) / 2 for first, second in self.votes])
+
+    @property
     def decided(self) -> bool:
         """Whether the test has reached one of its bounds."""
         net = sum((margin > 0) - (margin < 0) for vote in self.votes for margin in vote)
@@ -53,6 +61,18 @@ class Ballot:
                 break
             ballot = ballot.plus(vote)
         return ballot
+
+
+def majority(margins: Sequence[float]) -> float:
+    """Of some verdicts' margins: log-odds of the share that prefers a, half a vote added to each.
+
+    Evenly split they are as their mean is, and next to nothing.
+    """
+    wins = sum(margin > 0 for margin in margins)
+    losses = sum(margin < 0 for margin in margins)
+    if wins == losses:
+        return math.copysign(EVEN, sum(margins)) if sum(margins) else 0.0
+    return math.log((wins + 0.5) / (losses + 0.5))
 
 
 class Votes:
@@ -90,9 +110,10 @@ class Votes:
         self._ballot = self._ballot.plus(margins)
         self._masses.append(masses)
 
-    def read(self, first: Readout) -> PairReadout:
+    def read(self, first: Readout, aggregation: Aggregation = "mean") -> PairReadout:
         """One readout of all."""
         ballot = self.begin(first)
         self.counted = True
         scores = None if first.reading is None else first.reading.scores
-        return PairReadout(ballot.margins, min(self._masses, key=min), scores)
+        margins = ballot.margins if aggregation == "mean" else (ballot.majority,) * 2
+        return PairReadout(margins, min(self._masses, key=min), scores)

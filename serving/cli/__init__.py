@@ -17,6 +17,7 @@ from serving.cli import (
     score,
     sensitivity,
     serve,
+    tune,
 )
 from serving.cli.options import command
 
@@ -28,7 +29,7 @@ cli = typer.Typer(
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(judge.judge, score.score, rank.rank, serve.serve, batch.batch),
-    *(calibrate.calibrate, sensitivity.sensitivity, doctor.doctor, demo.demo),
+    *(calibrate.calibrate, sensitivity.sensitivity, tune.tune, doctor.doctor, demo.demo),
 )
 for each in COMMANDS:
     cli.command()(command(each))

@@ -26,6 +26,7 @@ WHY = {
     StopReason.DEADLINE: "its time was up, so the last checkpoint decided",
     StopReason.IDENTICAL: "the two responses are the same text",
     StopReason.AGREED: "both orders said the same without thought",
+    StopReason.PLANNED: "the calibration has one depth and one number of votes for every pair",
     StopReason.PARSED: "the labels cannot be probed here, so the finished text was read",
 }
 HEADS = {"ab": "response a first", "ba": "response b first"}

@@ -28,6 +28,7 @@ from rrm.calibration.sensitivity import (
     verdicts,
 )
 from rrm.calibration.trace import Trace
+from rrm.calibration.tune import Arm, Sampled, values
 
 BINS = 8
 """of the reliability curve, equally many pairs in each"""
@@ -143,6 +144,37 @@ def _by_margin(traces: Sequence[Trace]) -> str:
         panel.plot(x, y, marker="o", label=label)
     panel.legend(fontsize=8)
     return finish()
+
+
+def tune_page(held: Sampled, prices: Sequence[float], chosen: Sequence[Arm], style: str) -> str:
+    """Every arm by its cost and accuracy, the chosen ones marked; on pairs not chosen by."""
+    arms = held.arms()
+    accuracy, tokens = values(held, arms)
+    panel, finish = _panel("thinking tokens a pair", "accuracy")
+    for wording in sorted({arm.wording for arm in arms}):
+        some = [n for n, arm in enumerate(arms) if arm.wording == wording]
+        panel.plot(tokens[some], accuracy[some], ".", label=f"wording {wording}", alpha=0.7)
+    best, spent = values(held, list(chosen))
+    order = np.argsort(spent)
+    panel.plot(spent[order], best[order], "k*-", linewidth=1, label="chosen, by price")
+    panel.set_xscale("symlog", linthresh=10)
+    panel.legend(fontsize=7, loc="lower right", ncols=2)
+    rows = [
+        (
+            f"{price:.2g}",
+            str(arm.wording),
+            "whole" if arm.depth == len(held.depths) - 1 else str(held.depths[arm.depth]),
+            f"{arm.votes}",
+            arm.aggregation if arm.votes > 1 else "",
+            f"{right:.4f}",
+            f"{cost:.1f}",
+        )
+        for price, arm, right, cost in zip(prices, chosen, best, spent, strict=True)
+    ]
+    heads = ("price of a token", "wording", "thought", "votes", "put together by", "right")
+    title = f"style {style}: wording and way to judge, chosen together"
+    parts = [f"<h1>{html.escape(title)}</h1>", finish(), _table((*heads, "tokens"), rows)]
+    return _document(title, parts)
 
 
 def _findings(calibration: Calibration) -> list[str]:
