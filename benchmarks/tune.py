@@ -137,9 +137,11 @@ def missed(figures: dict[str, Any]) -> list[str]:
     lines = []
     for name, found in figures["compared"].items():
         ours = found["PSST"]["regret"]
-        for rival in ("uniform", "UCB .1"):
-            if ours[2] > found[rival]["regret"][1]:
-                lines.append(f"{name}: regret {ours} beside {rival} {found[rival]['regret']}")
+        lines += [
+            f"{name}: regret {ours} beside {rival} {found[rival]['regret']}"
+            for rival in ("uniform", "UCB .1")
+            if ours[2] > found[rival]["regret"][1]
+        ]
     trapped = figures["compared"]["the trap"]
     if trapped["PSST"]["regret"][2] > trapped["apart"]["regret"][1]:
         lines.append("in the trap, choosing apart loses no more than choosing together")
