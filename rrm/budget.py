@@ -187,6 +187,7 @@ class Budget:
             option.orders / 2 * self.meter.price(Work("prompt", prompt, 0))
             + self.meter.price(Work("thought", each, prompt))
             + option.probes / 2 * self.meter.price(Work("probe", 0, prompt + each))
+            + option.searches / 2 * self.meter.price(Work("search", 1, prompt))
             for prompt in prompts
         )
 
@@ -243,6 +244,7 @@ class _Option(NamedTuple):
     """verdicts read, each order's counted"""
     orders: float
     """orders whose prompt is read"""
+    searches: float = 0.0
 
 
 def _unthought(calibration: Calibration | None) -> _Option:
@@ -263,7 +265,8 @@ def _options(calibration: Calibration | None) -> list[_Option]:
         if isinstance(policy, PricedPolicy):
             if policy.tokens is None or policy.probes is None or policy.orders is None:
                 continue
-            found.append(_Option(policy, policy.tokens, policy.probes, policy.orders))
+            spent = policy.tokens, policy.probes, policy.orders, policy.searched
+            found.append(_Option(policy, *spent))
         elif policy.tokens is not None and policy.looks is not None:
             found.append(_Option(policy, policy.tokens, 2.0 + policy.looks, 2.0))
     if calibration.whole_tokens is not None:

@@ -78,6 +78,11 @@ class Metrics(Batched):
         self._spent = metrics.Counter(
             "closecall_thinking_tokens_spent", "Thinking tokens, all together", _keys("style")
         )
+        self._searches = metrics.Counter(
+            "closecall_searches",
+            "Searches by style and whether they failed",
+            _keys("style", "failed"),
+        )
         self._seconds = metrics.Histogram(
             "closecall_seconds", "Seconds of a judgement in its replica", SECONDS, _keys("style")
         )
@@ -88,6 +93,8 @@ class Metrics(Batched):
         self.count(self._outcomes, style=style, kind=outcome.kind, reason=str(outcome.reason))
         self.count(self._spent, usage.thinking_tokens, style=style)
         self.observe(self._thought, usage.thinking_tokens, style=style)
+        for one in outcome.judge.searches:
+            self.count(self._searches, style=style, failed=str(one.failed is not None).lower())
         self.observe(self._seconds, usage.seconds, style=style)
         return outcome
 

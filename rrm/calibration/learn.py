@@ -56,6 +56,7 @@ def path(
                 "tokens": float(found.spent.thought.mean()),
                 "probes": float(found.spent.probes.mean()),
                 "orders": float(found.orders.mean()),
+                "searched": in_digits(float(found.spent.searches.mean())),
             }
         )
 

@@ -110,6 +110,8 @@ class SwapPair:
         self.lead: Order = "ab" if first < second else "ba"
         self.digest = hashlib.sha256(repr((prompt, *sorted((a, b)))).encode()).hexdigest()
         """of the texts; the swapped pair has the same"""
+        self._told: dict[Order, int] = dict.fromkeys(ORDERS, 0)
+        """characters that a watch was told"""
         self.by_order: dict[Order, JudgeChain] = {
             "ab": JudgeChain(engine, style, prompt, (a, b), temperature, whole, vote, searching),
             "ba": JudgeChain(engine, style, prompt, (b, a), temperature, whole, vote, searching),
@@ -180,13 +182,19 @@ class SwapPair:
         steps = range(shortest, upto, slice_tokens) if watch else range(upto, upto + 1)
         for step in steps:
             goal = min(upto, step + slice_tokens) if watch else upto
-            before = {order: len(chain.sequence.text) for order, chain in growing.items()}
             await self.engine.extend([chain.growth(goal) for chain in growing.values()])
-            for order, chain in growing.items():
-                if watch and len(chain.sequence.text) > before[order]:
-                    watch(ChainText(order, chain.sequence.text[before[order] :], self.vote))
+            if watch:
+                self.tell(watch, orders)
             if all(chain.sequence.ended or chain.sequence.paused for chain in growing.values()):
                 return
+
+    def tell(self, watch: Watch, orders: Sequence[Order] = ORDERS) -> None:
+        """Tell `watch` what the chains of `orders` say that it was not told yet."""
+        for order in orders:
+            text = self.by_order[order].sequence.text
+            if len(text) > self._told[order]:
+                watch(ChainText(order, text[self._told[order] :], self.vote))
+                self._told[order] = len(text)
 
     async def finish(self, tokens: int) -> tuple[ParsedVerdict, ParsedVerdict]:
         """Both chains' written verdicts."""

@@ -145,6 +145,7 @@ class PricedPolicy(Frozen):
     tokens: float | None = Field(None, description="thinking tokens a pair, mean where learnt")
     probes: float | None = Field(None, description="verdicts read a pair, each order's counted")
     orders: float | None = Field(None, description="orders read a pair, mean where learnt")
+    searched: float = Field(0.0, description="searches a pair, mean where learnt")
 
     @property
     def searches(self) -> bool:

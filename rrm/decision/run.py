@@ -142,7 +142,10 @@ class JudgeRun:
 
     async def search(self, orders: Sequence[Order], account: Account) -> bool:
         """What the chains of `orders` ask for; False if the account refused it."""
-        return await answer(asking(self, orders), self.evidence, account, _priority(self))
+        paid = await answer(asking(self, orders), self.evidence, account, _priority(self))
+        if self._watch is not None:
+            self.chains.tell(self._watch, orders)
+        return paid
 
     async def read_where_it_stands(self, account: Account) -> None:
         """A readout of what was reached when the account refused more, if that is new."""

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from judges.options import JudgeOptions
+from judges.options import Event, JudgeOptions
 from judges.pairwise import PairwiseJudge
 from judges.pointwise import PointwiseJudge
 from judges.styles.registry import family_style
 from rrm.budget import Budget
 from rrm.calibration.calibration import Calibration
+from rrm.decision.chains import ChainText
 from rrm.decision.priced import Chance, Depth, PricedPolicy, StateRule, Step
 from rrm.engines.base import Engine, TokenSequence
 from rrm.engines.card import ModelCard
@@ -113,6 +114,22 @@ def test_a_policy_may_stop_once_it_has_read_what_was_found() -> None:
     assert [(point.at, point.searches) for point in found.path] == [(0, 0), ("query", 0), (1, 1)]
     assert found.usage.thinking_tokens == len("<search>which</search>")
     assert found.orders_read == 1
+
+
+def test_who_watches_is_told_what_was_found() -> None:
+    pieces: dict[str, str] = {"ab": "", "ba": ""}
+
+    def watch(event: Event) -> None:
+        if isinstance(event, ChainText):
+            pieces[event.order] += event.text
+
+    made = judge(Told("good"))
+    found = asyncio.run(
+        made.judge(PAIR, JudgeOptions("full", trace=True, return_chain=True), watch)
+    )
+    assert isinstance(found, Verdict)
+    assert {order.order: order.chain for order in found.orders} == pieces
+    assert "<result>good</result>" in pieces["ab"]
 
 
 def test_a_policy_may_do_without_the_search() -> None:
