@@ -24,7 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import tracing
 from benchmarks.report import finish, machine, parser
+from benchmarks.tracing import label
 from judges.nano import WEIGHTS, data, lookups
 from judges.nano.pairs import pair_of
 from judges.options import JudgeOptions
@@ -38,6 +40,7 @@ from rrm.calibration.replay import Walked, walk
 from rrm.calibration.trace import Trace, TracedChain, trace
 from rrm.decision.priced import TokenPrices
 from rrm.engines import open_engine
+from rrm.engines.base import Engine
 from rrm.engines.card import ModelCard
 from rrm.search.base import Document, SearchLimits
 from rrm.search.bm25 import over_texts
@@ -78,30 +81,21 @@ def texts(one: data.Example) -> tuple[str, ...]:
 
 def traced(some: Sequence[data.Example], limit: int) -> list[Trace]:
     """In a process of its own."""
-    engine, style = open_engine(f"transformers:{WEIGHTS}"), open_style(STYLE)
-    free = asyncio.Semaphore(64)
+    style, limits = open_style(STYLE), SearchLimits(rounds=limit)
 
-    async def one(example: data.Example) -> Trace:
-        async with free:
-            evidence = Evidence(over_texts(texts(example)), SearchLimits(rounds=limit))
-            return await trace(
-                engine,
-                style,
-                pair_of(example),
-                "ab"[example.better],  # type: ignore[arg-type]
-                engine.card.ladder,
-                votes=VOTES,
-                evidence=evidence,
-                group=str(len(example.problem.lookups)),
-            )
+    async def ask(engine: Engine, one: data.Example) -> Trace:
+        return await trace(
+            engine,
+            style,
+            pair_of(one),
+            label(one),
+            engine.card.ladder,
+            votes=VOTES,
+            evidence=Evidence(over_texts(texts(one)), limits),
+            group=str(len(one.problem.lookups)),
+        )
 
-    async def all_of_them() -> list[Trace]:
-        return list(await asyncio.gather(*map(one, some)))
-
-    try:
-        return asyncio.run(all_of_them())
-    finally:
-        engine.close()
+    return tracing.trace_all(some, ask)
 
 
 def trace_all(some: Sequence[data.Example]) -> dict[int, list[Trace]]:

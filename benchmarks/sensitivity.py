@@ -9,7 +9,6 @@ equal cost. Exits 1 if a promise is missed.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import finish, machine, parser
+from benchmarks.tracing import label, trace_all
 from judges.nano import WEIGHTS, data
 from judges.nano.pairs import pair_of
 from judges.styles.registry import families, family_style
@@ -33,7 +33,7 @@ from rrm.calibration.sensitivity import (
     instance_sensitivity,
 )
 from rrm.calibration.trace import Trace, trace
-from rrm.engines import open_engine
+from rrm.engines.base import Engine
 from rrm.engines.card import ModelCard
 
 STYLES = ("rrm", "rm-r1")
@@ -49,30 +49,17 @@ CORRELATED = -0.1
 
 def traced(style: str, some: Sequence[data.Example], several: bool) -> list[Trace]:
     """In a process of its own. several: in all wordings; else two samples of the first."""
-    engine = open_engine(f"transformers:{WEIGHTS}")
     every = tuple(family_style(style, n) for n in range(families()[style].wordings_count))
     wordings = every if several else every[:1]
-    free = asyncio.Semaphore(64)
+    votes = len(wordings) if several else 2
 
-    async def one(example: data.Example) -> Trace:
-        async with free:
-            return await trace(
-                engine,
-                every[0],
-                pair_of(example),
-                "ab"[example.better],  # type: ignore[arg-type]
-                engine.card.ladder,
-                votes=len(wordings) if several else 2,
-                wordings=wordings,
-            )
+    async def ask(engine: Engine, one: data.Example) -> Trace:
+        ladder = engine.card.ladder
+        return await trace(
+            engine, every[0], pair_of(one), label(one), ladder, votes=votes, wordings=wordings
+        )
 
-    async def all_of_them() -> list[Trace]:
-        return list(await asyncio.gather(*map(one, some)))
-
-    try:
-        return asyncio.run(all_of_them())
-    finally:
-        engine.close()
+    return trace_all(some, ask)
 
 
 def second(traces: Sequence[Trace], depth: int) -> tuple[Any, Any, Any]:

@@ -10,7 +10,6 @@ best prompt for one chain is not the best for many. Exits 1 if a promise is miss
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import sys
@@ -23,13 +22,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import finish, machine, parser
+from benchmarks.tracing import label, trace_all
 from judges.nano import WEIGHTS, data
 from judges.nano.pairs import pair_of
 from judges.styles.registry import families, family_style
 from rrm.calibration.gain import Z95
 from rrm.calibration.trace import Trace, trace
 from rrm.calibration.tune import METHODS, Arm, Sampled, values, whole_arm
-from rrm.engines import open_engine
+from rrm.engines.base import Engine
 from rrm.engines.card import ModelCard
 
 STYLE, VOTES, HEAT = "rrm", 8, 1.0
@@ -44,29 +44,21 @@ TRAP = ((0.4, 0.9), (0.62, 0.62))
 
 def traced(wording: int, some: Sequence[data.Example]) -> list[Trace]:
     """In a process of its own."""
-    engine, style = open_engine(f"transformers:{WEIGHTS}"), family_style(STYLE, wording)
-    free = asyncio.Semaphore(32)
+    style = family_style(STYLE, wording)
 
-    async def one(example: data.Example) -> Trace:
-        async with free:
-            return await trace(
-                engine,
-                style,
-                pair_of(example),
-                "ab"[example.better],  # type: ignore[arg-type]
-                engine.card.ladder,
-                temperature=HEAT,
-                votes=VOTES,
-                vote_temperature=HEAT,
-            )
+    async def ask(engine: Engine, one: data.Example) -> Trace:
+        return await trace(
+            engine,
+            style,
+            pair_of(one),
+            label(one),
+            engine.card.ladder,
+            temperature=HEAT,
+            votes=VOTES,
+            vote_temperature=HEAT,
+        )
 
-    async def all_of_them() -> list[Trace]:
-        return list(await asyncio.gather(*map(one, some)))
-
-    try:
-        return asyncio.run(all_of_them())
-    finally:
-        engine.close()
+    return trace_all(some, ask)
 
 
 def trap(seed: int, pairs: int = 400) -> Sampled:

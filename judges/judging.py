@@ -18,10 +18,11 @@ from rrm.calibration.monitor import RiskMonitor
 from rrm.decision.chains import ORDERS, Order, SwapPair
 from rrm.decision.driver import Decision, decide
 from rrm.decision.fixed import FixedPolicy, Rules
-from rrm.decision.plan import LadderPlan, Plan, Written
+from rrm.decision.plan import LadderPlan, Plan, StrataPlan, Written
 from rrm.decision.policy import (
     Always,
     Audited,
+    ByStratum,
     OrdersAgree,
     OwnMode,
     Planned,
@@ -146,6 +147,8 @@ class Judging:
             stepping = ORDERS
         voting = self.following is not None and self.rules and options.plain
         votes = self.following.most_votes if self.following and voting else 1
+        if isinstance(rules, FixedPolicy) and rules.strata:
+            return StrataPlan(rungs, rules)
         if isinstance(rules, FixedPolicy):
             votes, how = rules.votes, rules.aggregation
             return LadderPlan(rungs, self.limits.capped, votes=votes, every=True, aggregation=how)
@@ -158,6 +161,9 @@ class Judging:
             return OrdersAgree(agree, stop=options.effort == "adaptive")
         if self.audit is not None:
             return self.audit
+        if isinstance(self.followed, FixedPolicy) and self.followed.strata:
+            plan = StrataPlan(self.limits.rungs, self.followed)
+            return ByStratum(self.followed, plan.way)
         if isinstance(self.followed, FixedPolicy):
             return Planned(prompt=self.limits.rungs[-1] == 0)
         if self.followed is not None:

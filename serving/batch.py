@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from judges.options import JudgeOptions
+from rrm.allocation.meter import PROBE_TOKENS, Tokens
 from rrm.budget import Budget
 from rrm.errors import RefusedText
 from rrm.search.registry import Given
@@ -157,10 +158,11 @@ class BudgetOptions:
         if sum(one is not None for one in (self.tokens, self.flops, self.seconds)) > 1:
             raise SettingsError("give one budget: in tokens, in FLOPs or in seconds")
         pairs = sum(row.pair is not None for row in dataset.rows)
+        search = host.settings.search_tokens
         if self.seconds is not None:
-            return Budget(pairs=pairs, seconds=self.seconds)
+            return Budget(pairs=pairs, meter=Tokens(PROBE_TOKENS, search), seconds=self.seconds)
         if self.tokens is not None:
-            return Budget(self.tokens, pairs)
+            return Budget(self.tokens, pairs, Tokens(search_tokens=search))
         return Budget(self.flops or 0.0, pairs, host.compute())
 
     def known(self, budget: Budget, dataset: Dataset) -> Callable[[JudgedRow], None]:

@@ -172,7 +172,9 @@ def calibrate(
         options.epsilon,
         options.delta,
         temperature=temperature,
-        tokens=tokens.model_copy(update={"look": options.look_tokens}),
+        tokens=tokens.model_copy(
+            update={"look": options.look_tokens, "search": settings.search_tokens}
+        ),
     ).model_copy(update={"wordings": max(1, len(wordings))})
     keep(out, before, style, calibration)
     tell(console, found, ladder, calibration, options.epsilon, options.delta)

@@ -185,7 +185,9 @@ class ModelHost:
         directory = model_directory(self.settings.model)
         suffix = self.style(self.default).suffix("", ended=False)
         return Compute(
-            CostModel.of_directory(directory), len(ChatTokenizer(directory).encode(suffix))
+            CostModel.of_directory(directory),
+            len(ChatTokenizer(directory).encode(suffix)),
+            self.settings.search_tokens,
         )
 
     def pointwise(self, style: str | None) -> PointwiseJudge:

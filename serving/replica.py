@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from judges.options import Event, JudgeOptions
+from rrm.allocation.meter import Tokens
 from rrm.budget import Budget
 from rrm.decision.chains import ChainText
 from rrm.errors import RefusedText, StyleMismatch
@@ -35,7 +36,8 @@ class Judge:
         self.metrics = Metrics()
         self._judged = False
         mean = settings.tokens_per_pair
-        self.budget = None if mean is None else Budget(per_pair=mean)
+        meter = Tokens(search_tokens=settings.search_tokens)
+        self.budget = None if mean is None else Budget(meter=meter, per_pair=mean)
 
     async def judge(
         self, pair: Pair, style: str | None, options: JudgeOptions, deadline: float

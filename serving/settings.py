@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from judges.styles.toml_file import FileError, line_of, read_toml
+from rrm.allocation.meter import SEARCH_TOKENS
 from rrm.engines.registry import DEFAULT, ENGINES, engine_entry
 from serving.errors import SettingsError
 
@@ -90,6 +91,11 @@ class Settings(BaseSettings):
     )
     max_searches: int = Field(4, ge=0, description="of one chain")
     search_seconds: float = Field(5.0, gt=0, description="of one search")
+    search_tokens: float = Field(
+        SEARCH_TOKENS,
+        ge=0,
+        description="generated tokens that a search costs, to policy and budget",
+    )
     ladder: tuple[int, ...] | None = Field(
         None, description="checkpoints: thinking tokens of each chain, ascending"
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from rrm.allocation.cost_model import CostModel
-from rrm.decision.priced import SEARCH_TOKENS
 from rrm.types import Usage
 
+SEARCH_TOKENS = 40.0
+"""what a search costs, in generated tokens, unless it is priced otherwise"""
 PROBE_TOKENS = 4.0
 """what one probe of one order costs in seconds, in generated tokens: the probe itself, and the
 chain taken up again"""

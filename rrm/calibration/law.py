@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from rrm.calibration.gain import Z95
+from rrm.decision.fixed import Aggregation, FixedPolicy, Stratum
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,6 +161,36 @@ def choose(
     prices = [[one.cost for one in some] for some in padded]
     found = allocate(share * np.array(values), share * np.array(prices), budget)
     return {s: padded[k][found.depth[k]].theta for k, s in enumerate(strata)}
+
+
+def as_policy(
+    chosen: dict[int, Theta],
+    edges: Sequence[float],
+    price: float,
+    aggregation: Aggregation = "mean",
+) -> FixedPolicy:
+    """The choice as a judge follows it.
+
+    edges: of |margin| of both prompts, rising, between the strata, the closest pairs being the
+    first; price: of a token, as a share of accuracy.
+    """
+    strata = [
+        Stratum(
+            below=edges[k] if k < len(edges) else None,
+            depth=theta.tokens,
+            votes=theta.votes,
+            searches=theta.searches,
+        )
+        for k, theta in sorted(chosen.items())
+    ]
+    last = strata[-1]
+    return FixedPolicy(
+        price=price,
+        depth=last.depth,
+        votes=last.votes,
+        aggregation=aggregation,
+        strata=tuple(strata),
+    )
 
 
 def _cost(one: Measured) -> float:

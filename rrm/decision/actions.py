@@ -14,7 +14,7 @@ from typing import Protocol
 from rrm.allocation.account import Account
 from rrm.decision.chains import ORDERS, Order
 from rrm.decision.fixed import Aggregation
-from rrm.decision.run import JudgeRun, asking
+from rrm.decision.run import JudgeRun, asking, narrow
 from rrm.decision.state import Place
 from rrm.types import StopReason
 
@@ -152,6 +152,26 @@ class Vote:
             paid = await run.vote(account)
         run.read_votes(self.aggregation)
         return paid
+
+
+@dataclass(frozen=True)
+class Spend:
+    """Grow both chains to the last of `rungs`, with up to `searches` each; then so many votes."""
+
+    rungs: tuple[int, ...]
+    votes: int
+    searches: int
+    aggregation: Aggregation
+
+    async def run(self, run: JudgeRun, account: Account, reads: Reads) -> bool:
+        narrow(run, self.rungs, self.searches)
+        if not await run.grow(run.chains, self.rungs, account, ORDERS):
+            await run.read_where_it_stands(account)
+            return False
+        await run.read(account, "both" if run.chains.closed else "capped")
+        if self.votes == 1:
+            return True
+        return await Vote(self.votes, True, self.aggregation).run(run, account, reads)
 
 
 @dataclass(frozen=True)

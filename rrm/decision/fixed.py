@@ -18,8 +18,21 @@ Aggregation = Literal["majority", "mean"]
 """of votes: by how many prefer a side, or by their mean margin"""
 
 
+class Stratum(Frozen):
+    """How pairs are judged whose prompts leave them so close."""
+
+    below: float | None = Field(description="|margin| of both prompts; none: all the others")
+    depth: int = Field(ge=0, description="thinking tokens of each chain")
+    votes: int = Field(ge=1, description="pairs of chains")
+    searches: int = Field(0, ge=0, description="of each chain")
+
+
 class FixedPolicy(Frozen):
-    """How every pair is judged, the best there is at one price."""
+    """How every pair is judged, the best there is at one price.
+
+    With strata: how all are that their prompts leave equally close; closeness is read, not learnt
+    from place to place as a priced policy does.
+    """
 
     price: float = Field(ge=0.0, description="accuracy that a token must bring, as a share")
     wording: int = Field(0, ge=0, description="of the style's instruction")
@@ -27,6 +40,14 @@ class FixedPolicy(Frozen):
     votes: int = Field(ge=1, description="pairs of chains")
     aggregation: Aggregation = Field(description="of the votes")
     tokens: float | None = Field(None, description="thinking tokens a pair, mean where tuned")
+    strata: tuple[Stratum, ...] = Field((), description="by rising |margin|; none: all alike")
+
+    def stratum(self, margin: float) -> Stratum:
+        """Of pairs of this margin. Raises ValueError where there are none."""
+        for one in self.strata:
+            if one.below is None or abs(margin) < one.below:
+                return one
+        raise ValueError("the last stratum must hold all the others")
 
 
 Rules = PricedPolicy | Policy | FixedPolicy

@@ -12,12 +12,13 @@ from rrm.decision.actions import (
     ReadPrompts,
     Reply,
     Search,
+    Spend,
     Vote,
     Whole,
     WriteVerdict,
 )
 from rrm.decision.chains import ORDERS, Order
-from rrm.decision.fixed import Aggregation
+from rrm.decision.fixed import Aggregation, FixedPolicy, Stratum
 from rrm.decision.state import ChainKey, State
 
 REPLY_TOKENS = 32
@@ -92,6 +93,28 @@ class LadderPlan:
             for stage, rung in enumerate(rungs, start=1)
             if rung > depth
         ]
+
+
+@dataclass(frozen=True)
+class StrataPlan:
+    """Both prompts, then one way of several. rungs: of the ladder, the limit last."""
+
+    rungs: tuple[int, ...]
+    policy: FixedPolicy
+
+    def actions(self, state: State) -> Sequence[Action]:
+        chains = state.orders(*ORDERS)
+        if not all(chain.opened for chain in chains):
+            return [ReadPrompts(ORDERS)]
+        if any(chain.tokens for chain in chains):
+            return []
+        return [self.way(one) for one in self.policy.strata if one.depth and self.rungs[-1]]
+
+    def way(self, stratum: Stratum) -> Spend:
+        """What is bought for it."""
+        limit = min(stratum.depth, self.rungs[-1])
+        rungs = (*(rung for rung in self.rungs if rung < limit), limit)
+        return Spend(rungs, stratum.votes, stratum.searches, self.policy.aggregation)
 
 
 @dataclass(frozen=True)

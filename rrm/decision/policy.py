@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rrm.decision.actions import Action, Grow, ReadPrompts, Reply, Search, Stop, Vote
+from rrm.decision.fixed import FixedPolicy, Stratum
 from rrm.decision.priced import PricedPolicy, Step
 from rrm.decision.state import Place, Readout, State
 from rrm.decision.thresholds import Policy as Rules
@@ -86,6 +87,31 @@ class Planned:
         self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
     ) -> Action | Stop:
         return actions[0] if actions else Stop(StopReason.PLANNED)
+
+
+@dataclass(frozen=True)
+class ByStratum:
+    """Buys the way that is fixed for pairs as close as this one is by its prompts.
+
+    way: what the plan offers for a stratum.
+    """
+
+    rules: FixedPolicy
+    way: Callable[[Stratum], Action]
+
+    def reads(self, place: Place) -> bool:
+        return True
+
+    def choose(
+        self, state: State, readouts: Sequence[Readout], actions: Sequence[Action]
+    ) -> Action | Stop:
+        if not readouts:
+            return actions[0] if actions else Stop()
+        reading = readouts[-1].reading
+        if reading is None or readouts[-1].place != 0:
+            return Stop(StopReason.PLANNED)
+        wanted = self.way(self.rules.stratum(reading.margin))
+        return wanted if wanted in actions else Stop(StopReason.PLANNED)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from pydantic import ConfigDict, Field
 
+from rrm.allocation.meter import SEARCH_TOKENS
 from rrm.decision.thresholds import ALWAYS, PROMPT_ONLY, Rule
 from rrm.types import Frozen
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
 
-SEARCH_TOKENS = 40.0
-"""what a search costs, in generated tokens, unless it is priced otherwise"""
 Depth = int | Literal["query", "end"]
 """of the leading chain: a rung of the ladder, the prompt alone being 0; where it asks for a search;
 or its end"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from rrm.allocation.account import Account
 from rrm.allocation.meter import Work
@@ -249,6 +250,13 @@ async def _probed(chains: SwapPair, account: Account) -> PairReadout:
     reading = await chains.read(orders)
     account.pay(work)
     return reading
+
+
+def narrow(run: JudgeRun, rungs: Sequence[int], searches: int) -> None:
+    """From now on chains may be no longer than the last of `rungs`, and search so often."""
+    run.rungs = tuple(rungs)
+    limits = run.evidence.limits
+    run.evidence.limits = replace(limits, rounds=min(limits.rounds, searches))
 
 
 def asking(run: JudgeRun, orders: Sequence[Order]) -> list[ChainSearch]:

@@ -14,6 +14,7 @@ from judges.styles.registry import family_style
 from rrm.budget import Budget
 from rrm.calibration.calibration import Calibration
 from rrm.decision.chains import ChainText
+from rrm.decision.fixed import FixedPolicy, Stratum
 from rrm.decision.priced import Chance, Depth, PricedPolicy, StateRule, Step
 from rrm.engines.base import Engine, TokenSequence
 from rrm.engines.card import ModelCard
@@ -314,6 +315,32 @@ def test_scores_look_up_too() -> None:
     assert found.scores[0] > 8
     assert found.usage.searches == 1
     assert found.judge.searches[0].query == "it"
+
+
+@pytest.mark.parametrize(
+    ("first", "spent", "searched"),
+    [
+        (Stratum(below=5.0, depth=0, votes=1), 0, 0),
+        (Stratum(below=5.0, depth=8, votes=1), 16, 0),
+        (Stratum(below=5.0, depth=400, votes=1), 2 * len(ASKING), 0),
+        (Stratum(below=5.0, depth=400, votes=1, searches=2), 2 * len(ASKING), 1),
+        (Stratum(below=5.0, depth=400, votes=3, searches=1), 6 * len(ASKING), 1),
+        (Stratum(below=0.1, depth=400, votes=1), 2 * len(ASKING), 1),
+    ],
+)
+def test_a_stratum_is_judged_in_its_own_way(first: Stratum, spent: int, searched: int) -> None:
+    """The prompts leave |margin| 0.2; the last stratum has one search and 40 tokens."""
+    rest = Stratum(below=None, depth=40, votes=1, searches=1)
+    fixed = FixedPolicy(
+        price=0.001, depth=40, votes=1, aggregation="majority", strata=(first, rest)
+    )
+    made = judge(Told("good"))
+    made.calibration = at(1.0).model_copy(update={"policies": (fixed,)})
+    found = verdict(made)
+    assert found.reason is StopReason.PLANNED
+    assert found.preferred == "a"
+    assert (found.usage.thinking_tokens, found.usage.searches) == (spent, searched)
+    assert found.path[0].at == 0
 
 
 # -- the bundled judge -----------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from rrm.calibration.law import AXES, Law, Measured, Theta, alone, choose, fit_law
+from rrm.calibration.law import AXES, Law, Measured, Theta, alone, as_policy, choose, fit_law
+from rrm.decision.fixed import FixedPolicy
 
 PLANTED = Law(a=(0.12, 0.3, 0.25), b=(0.5, 0.2, -0.1), c=1.1, errors=(0.0,) * 7, r2=1.0)
 GRID = [Theta(*one) for one in product((0, 1, 2), (0, 8, 32, 128), (1, 3))]
@@ -61,6 +62,19 @@ def test_what_an_axis_brings_alone_is_measured() -> None:
     assert found == pytest.approx((15 / 101, 20 / 101, 2 / 101))
     with pytest.raises(KeyError):
         alone(points[:3], 128)
+
+
+def test_its_choice_is_a_policy() -> None:
+    chosen = {0: Theta(2, 128, 3), 1: Theta(0, 8, 1), 2: Theta(0, 0, 1)}
+    policy = as_policy(chosen, (0.5, 2.0), price=0.001)
+    assert policy.stratum(-0.3).searches == 2
+    assert policy.stratum(0.3).votes == 3
+    assert policy.stratum(-1.9).depth == 8
+    assert policy.stratum(40.0).depth == 0
+    kept = FixedPolicy.model_validate_json(policy.model_dump_json())
+    assert kept == policy
+    with pytest.raises(ValueError, match="all the others"):
+        as_policy({0: Theta(0, 0, 1)}, (0.5,), price=0.001).stratum(3.0)
 
 
 def test_too_little_is_refused() -> None:
