@@ -227,7 +227,8 @@ class Judging:
         if self.audit is not None and self.audit.early is not None:
             note = f"audited: it would have stopped after {self.audit.early[0].tokens} tokens"
             judge = judge.model_copy(update={"notes": (*judge.notes, note)})
-        judge = looked_up(judge, self.run.evidence)
+        searching = self.run.chains.by_order["ab"].search.pause is not None
+        judge = looked_up(judge, self.run.evidence, self.options, searching)
         return OutcomeBuilder(
             self.options,
             self.run.chains,

@@ -166,12 +166,21 @@ class OutcomeBuilder:
         )
 
 
-def looked_up(judge: Provenance, evidence: Evidence) -> Provenance:
-    """With what was searched, and what of it failed."""
-    records = evidence.records
+def looked_up(
+    judge: Provenance, evidence: Evidence, options: JudgeOptions, searching: bool
+) -> Provenance:
+    """With what was searched, and what of it failed; or why what the caller brought was not read.
+
+    searching: this judge can ask for a search.
+    """
+    records, unasked = evidence.records, []
+    if options.evidence and not searching:
+        unasked = [f"the evidence was not read: style {judge.style} cannot search here"]
+    elif options.evidence and not records and options.effort != "none":
+        unasked = ["the evidence was not read: the judge asked for nothing"]
     failed = [f"search failed ({one.query!r}): {one.failed}" for one in records if one.failed]
     lost = [f"what a search found could not be read: {why}" for why in evidence.unread]
-    notes = (*judge.notes, *dict.fromkeys([*failed, *lost]))
+    notes = (*judge.notes, *dict.fromkeys([*failed, *lost, *unasked]))
     return judge.model_copy(update={"searches": records, "notes": notes})
 
 

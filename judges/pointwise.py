@@ -178,4 +178,4 @@ class Scoring:
             stopper="none: scores think their whole chain",
             notes=notes,
         )
-        return looked_up(judge, self.evidence)
+        return looked_up(judge, self.evidence, self.options, chain.search.pause is not None)

@@ -165,6 +165,16 @@ def test_texts_of_the_request_are_searched() -> None:
         verdict(judge(), JudgeOptions(evidence="wiki"))
 
 
+def test_evidence_that_was_not_read_is_said() -> None:
+    silent = verdict(judge(texts=["So it is.</think>"]), JudgeOptions(evidence=("good",)))
+    assert "the evidence was not read: the judge asked for nothing" in silent.judge.notes
+    made = judge()
+    made.style = replace(RRM, search=None)
+    unable = verdict(made, JudgeOptions(evidence=("good",)))
+    assert "the evidence was not read: style rrm cannot search here" in unable.judge.notes
+    assert not any("evidence" in note for note in verdict(judge(Told("good"))).judge.notes)
+
+
 def test_nothing_is_searched_where_there_is_nothing_to_search_in() -> None:
     for options in (JudgeOptions(), JudgeOptions(evidence=())):
         found = verdict(judge(), options)
