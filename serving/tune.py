@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from judges.styles.registry import families
 from rrm.calibration.artifact import ArtifactError
 from rrm.calibration.calibration import Calibration
 from rrm.calibration.learn import PATH
@@ -29,6 +30,7 @@ from serving.errors import SettingsError
 from serving.model_host import ModelHost
 from serving.reports.html import tune_page
 from serving.settings import Settings
+from serving.weights import weights_digest
 
 DEPTHS = 5
 """that are compared, whole chains among them"""
@@ -57,7 +59,7 @@ def tune(
     """Trace what is missing, choose, certify, write. Raises SettingsError, with what to do."""
     if not all(row.label in ("a", "b") for row in dataset.rows if row.pair is not None):
         raise SettingsError(f"every row of {dataset.path} needs a label, a or b, to tune by")
-    known = whole_files(folder, dataset, options)
+    known = whole_files(settings, folder, dataset, options)
     if known is None:
         known = trace_wordings(console, settings, dataset, folder, options)
     facts = known[0].facts
@@ -117,21 +119,27 @@ def file_of(folder: Path, dataset: Dataset, wording: int) -> Path:
     return folder / f"{dataset.path.name}.w{wording}.traces.jsonl"
 
 
-def whole_files(folder: Path, dataset: Dataset, options: TuningOptions) -> list[Traced] | None:
-    """The files of all wordings, if they are whole and of this data; else None."""
-    found = []
-    for wording in range(options.wordings or 64):
-        path = file_of(folder, dataset, wording)
+def whole_files(
+    settings: Settings, folder: Path, dataset: Dataset, options: TuningOptions
+) -> list[Traced] | None:
+    """The files of all wordings, if they are whole and of this data and weights; else None."""
+    found: list[Traced] = []
+    wanted, weights = options.wordings, weights_digest(settings.model)
+    while wanted is None or len(found) < wanted:
+        path = file_of(folder, dataset, len(found))
         manifest = path.with_name(f"{path.name}.run.json")
         if not path.is_file() or not manifest.is_file():
-            break
-        facts = json.loads(manifest.read_text(encoding="utf-8"))
-        lines = path.read_bytes().count(b"\n")
-        fits = facts["sha256"] == dataset.sha256 and lines == len(dataset.rows)
-        if not fits or facts["judge"].get("votes", 1) != options.votes:
             return None
-        found.append(Traced(facts["judge"], read_lines(path)))
-    return found if len(found) > 1 and options.wordings in (None, len(found)) else None
+        kept = json.loads(manifest.read_text(encoding="utf-8"))
+        facts = kept["judge"]
+        whole = path.read_bytes().count(b"\n") == len(dataset.rows)
+        ours = (kept["sha256"], facts["weights"]) == (dataset.sha256, weights)
+        if not (whole and ours and facts.get("votes", 1) == options.votes):
+            return None
+        if wanted is None:
+            wanted = families()[facts["style"]].wordings_count
+        found.append(Traced(facts, read_lines(path)))
+    return found
 
 
 def trace_wordings(
@@ -151,7 +159,7 @@ def trace_wordings(
             trace_rows(console, dataset, path, Tracing(host, worded, votes=options.votes))
     finally:
         host.close()
-    found = whole_files(folder, dataset, options)
+    found = whole_files(settings, folder, dataset, options)
     if found is None:
         raise SettingsError(f"the traces in {folder} are not whole; start again")
     return found

@@ -57,6 +57,15 @@ def test_whole_traces_need_no_model(tuned: Path, monkeypatch: pytest.MonkeyPatch
     assert (tuned / "calibration.json").read_bytes() == before
 
 
+def test_traces_of_other_weights_are_not_taken_for_these(
+    tuned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.tune.weights_digest", lambda model: "other")
+    done = closecall(*words(tuned))
+    assert done.returncode == 2
+    assert "are not whole" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("depth", "votes", "aggregation"), [(None, 3, "majority"), (16, 1, "mean"), (0, 1, "mean")]
 )
