@@ -211,12 +211,16 @@ def test_a_chain_may_ask_again_and_go_on_without_an_answer(engine: Engine) -> No
 
 
 def test_what_does_not_fit_is_not_put_in(engine: Engine, with_ids: bool) -> None:
-    if not with_ids:
-        pytest.skip("a chat endpoint tells no context")
     chain = engine.start(RRM.render("What is 15 + k?", ("It is 52.", "It is 61.")))
-    with pytest.raises(PromptTooLong, match="with what was found"):
-        engine.append(chain, "k is 037 " * 2000)
-    assert (chain.ids, chain.appended, chain.text) == ([], 0, "")
+    long = "k is 037 " * 2000
+    if with_ids:
+        with pytest.raises(PromptTooLong, match="with what was found"):
+            engine.append(chain, long)
+        assert (chain.ids, chain.appended, chain.text) == ([], 0, "")
+    else:  # a chat endpoint tells no context, and refuses the next call
+        engine.append(chain, long)
+        with pytest.raises(PromptTooLong):
+            grow(engine, [chain], 8)
 
 
 def test_a_batch_gives_what_one_by_one_gives(engine: Engine) -> None:
