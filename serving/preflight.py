@@ -11,7 +11,8 @@ from judges.styles.spec import StyleSpec
 from judges.styles.toml_file import FileError
 from rrm.engines.card import ModelCard
 from rrm.engines.registry import DEFAULT, engine_entry
-from rrm.errors import StyleMismatch, install_hint
+from rrm.errors import SearchError, StyleMismatch, install_hint
+from rrm.search.registry import check_searcher
 from rrm.style import Style
 from serving.errors import SettingsError
 from serving.settings import NANO, Settings
@@ -50,6 +51,7 @@ def check_settings(settings: Settings) -> None:
     directory = model_directory(settings.model)
     if not (directory / "config.json").is_file():
         raise SettingsError(f"{directory} holds no model: there is no config.json in it")
+    check_searchers(settings)
     if settings.prompt_file is not None and not settings.prompt_file.is_file():
         raise SettingsError(f"no prompt file {settings.prompt_file}")
     if settings.thresholds is not None and not settings.thresholds.is_file():
@@ -69,6 +71,16 @@ def check_settings(settings: Settings) -> None:
                 f"engine {settings.engine} would compute on {device}, and torch sees no GPU: use "
                 f"--engine {DEFAULT}, or --device cpu if what is installed here was built for that"
             )
+
+
+def check_searchers(settings: Settings) -> None:
+    """Raise SettingsError for a searcher that cannot be opened."""
+    own = [] if settings.searcher in (None, *settings.searchers) else [settings.searcher]
+    for spec in (*own, *settings.searchers.values()):
+        try:
+            check_searcher(str(spec))
+        except SearchError as failure:
+            raise SettingsError(str(failure)) from None
 
 
 def device_of(settings: Settings) -> str:

@@ -24,7 +24,7 @@ TABLES = (".jsonl", ".csv")
 
 
 class Bm25Searcher:
-    """Searches `documents`, with an index that is built at the first query.
+    """Searches `documents`, with an index that is built at the first query, or before.
 
     name: of where they come from.
     """
@@ -37,8 +37,9 @@ class Bm25Searcher:
         """Documents that share a word with `query`, the best first."""
         size = sum(len(one.text) for one in self._documents)
         if self._index is None and size > SMALL:
-            self._index = await asyncio.to_thread(self._built)
-        index = self._index = self._index or self._built()
+            await asyncio.to_thread(self.build)
+        self.build()
+        index = self._index
         words = [word for word in tokens_of([query])[0] if word in index.vocab_dict]
         if not words or not self._documents:
             return ()
@@ -46,14 +47,16 @@ class Bm25Searcher:
         best = sorted(range(len(scores)), key=lambda place: (-scores[place], place))[:most]
         return tuple(self._documents[place] for place in best if scores[place] > 0)
 
-    def _built(self) -> Any:
-        """The index, of the documents that have any word."""
+    def build(self) -> None:
+        """Make the index, of the documents that have any word, unless it is there."""
+        if self._index is not None:
+            return
         words = tokens_of([one.text for one in self._documents])
         kept = [(one, some) for one, some in zip(self._documents, words, strict=True) if some]
         self._documents = tuple(one for one, _ in kept)
         index = _bm25s().BM25(method="lucene")
         index.index([some for _, some in kept] or [["nothing"]], show_progress=False)
-        return index
+        self._index = index
 
 
 def tokens_of(texts: Sequence[str]) -> list[list[str]]:
@@ -79,8 +82,13 @@ def over_texts(texts: Sequence[str]) -> Bm25Searcher:
 
 
 def over_files(path: Path) -> Bm25Searcher:
-    """What `read_documents` finds in `path`. Raises SearchError as that does."""
-    return Bm25Searcher(f"bm25:{path}", read_documents(path))
+    """What `read_documents` finds in `path`. Raises SearchError as that does.
+
+    The index is built now: a search has little time.
+    """
+    found = Bm25Searcher(f"bm25:{path}", read_documents(path))
+    found.build()
+    return found
 
 
 def read_documents(path: Path) -> list[Document]:

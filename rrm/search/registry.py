@@ -45,17 +45,32 @@ def open_searcher(spec: str) -> Searcher:
     )
 
 
-class Remembering:
-    """A searcher whose latest answers are kept; failures are not."""
+def check_searcher(spec: str) -> None:
+    """Raise SearchError for what `open_searcher` cannot open, as far as is seen without opening."""
+    kind, _, rest = spec.partition(":")
+    if kind == "bm25" and not Path(rest).exists():
+        raise SearchError(f"cannot read {rest}: there is no such file or folder")
+    if kind not in ("bm25", "http", "https", *entry_points(group=ENTRY_POINTS).names):
+        open_searcher(spec)
 
-    def __init__(self, inner: Searcher, kept: int = KEPT) -> None:
+
+class Remembering:
+    """A searcher whose latest answers are kept; failures are not.
+
+    characters: of each document.
+    """
+
+    def __init__(self, inner: Searcher, characters: int, kept: int = KEPT) -> None:
         self._inner, self._kept, self.name = inner, kept, inner.name
+        self._characters = characters
         self._answers: OrderedDict[tuple[str, int], Sequence[Document]] = OrderedDict()
 
     async def search(self, query: str, most: int) -> Sequence[Document]:
         key = query, most
         if key not in self._answers:
-            self._answers[key] = await self._inner.search(query, most)
+            found = await self._inner.search(query, most)
+            cut = (one.model_copy(update={"text": one.text[: self._characters]}) for one in found)
+            self._answers[key] = tuple(cut)
         self._answers.move_to_end(key)
         while len(self._answers) > self._kept:
             self._answers.popitem(last=False)
@@ -72,7 +87,9 @@ class Searchers:
         limits: SearchLimits = LIMITS,
     ) -> None:
         self.limits = limits
-        self.named = {name: Remembering(one) for name, one in (named or {}).items()}
+        self.named = {
+            name: Remembering(one, limits.characters) for name, one in (named or {}).items()
+        }
         self.default = default
 
     def facts(self) -> dict[str, str]:

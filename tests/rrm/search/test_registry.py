@@ -8,7 +8,7 @@ import pytest
 from rrm.errors import SearchError, UnknownSearcher
 from rrm.search.bm25 import Bm25Searcher
 from rrm.search.http import HttpSearcher
-from rrm.search.registry import Remembering, Searchers, open_searcher
+from rrm.search.registry import Remembering, Searchers, check_searcher, open_searcher
 from tests.rrm.search.test_evidence import Told
 
 
@@ -19,6 +19,12 @@ def test_a_searcher_is_opened_by_what_names_it(tmp_path: Path) -> None:
     for wrong in ("bm26:x", "ftp://x", ""):
         with pytest.raises(SearchError, match="give bm25:PATH"):
             open_searcher(wrong)
+        with pytest.raises(SearchError, match="give bm25:PATH"):
+            check_searcher(wrong)
+    with pytest.raises(SearchError, match="no such file"):
+        check_searcher(f"bm25:{tmp_path}/none")
+    check_searcher(f"bm25:{tmp_path}")
+    check_searcher("https://search.example/v1")
 
 
 def test_an_entry_point_gives_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,13 +45,15 @@ def test_an_entry_point_gives_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_answers_are_kept_and_failures_are_not() -> None:
     inner = Told("k is 037")
-    searcher = Remembering(inner, kept=2)
+    searcher = Remembering(inner, characters=3, kept=2)
 
     async def ask(*queries: str) -> None:
         for query in queries:
             await searcher.search(query, 3)
 
     asyncio.run(ask("a", "a", "b", "a", "c", "a", "b"))
+    [kept] = asyncio.run(searcher.search("b", 3))
+    assert kept.text == "k i"
     assert [query for query, _ in inner.asked] == ["a", "b", "c", "b"]
     inner.fault = SearchError("down")
     for _ in range(2):
