@@ -204,7 +204,8 @@ class ModelHost:
     def style(self, name: str) -> Style:
         """Raises StyleMismatch for a style that is unknown or that this model was not made for."""
         if self.own is not None and name == self.own.name:
-            return self.own.style()
+            own, tuned = self.own, self._tuned.get(name, 0)
+            return own.style(tuned) if isinstance(own, StyleSpec) else own.style()
         style = check_style(self.engine.card, name)
         if (wording := self._tuned.get(name)) and self.settings.prompt_file is None:
             return open_style(name, wording)

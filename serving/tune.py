@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from judges.styles.registry import families
+from judges.styles.spec import StyleSpec
 from rrm.calibration.artifact import ArtifactError
 from rrm.calibration.calibration import Calibration
 from rrm.calibration.learn import PATH
@@ -28,6 +29,7 @@ from serving.calibrate import TraceLine, Tracing, kept_in, trace_rows
 from serving.datasets import Dataset
 from serving.errors import SettingsError
 from serving.model_host import ModelHost
+from serving.preflight import own_style
 from serving.reports.html import tune_page
 from serving.settings import Settings
 from serving.weights import weights_digest
@@ -137,7 +139,8 @@ def whole_files(
         if not (whole and ours and facts.get("votes", 1) == options.votes):
             return None
         if wanted is None:
-            wanted = families()[facts["style"]].wordings_count
+            spec = own_style(settings) or families().get(facts["style"])
+            wanted = spec.wordings_count if isinstance(spec, StyleSpec) else 1
         found.append(Traced(facts, read_lines(path)))
     return found
 

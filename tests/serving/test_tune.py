@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from judges.nano.pairs import write_pairs
-from judges.styles.registry import family_style
+from judges.styles.registry import FAMILIES, family_style
+from judges.styles.spec import read_spec
 from rrm.calibration.artifact import Artifact
 from rrm.decision.fixed import FixedPolicy
 from rrm.types import Pair, StopReason, Verdict
@@ -102,6 +103,36 @@ def test_a_service_judges_as_it_was_tuned(
         if votes > 1:
             assert found.path[-1].at == "votes"
             assert found.usage.thinking_tokens > 2 * sum(each)
+    finally:
+        host.close()
+
+
+def test_a_style_of_ones_own_is_tuned_and_served(tmp_path: Path) -> None:
+    """All its wordings, of which nobody says how many."""
+    text = (FAMILIES / "rrm.toml").read_text()
+    two = text[: text.index("  '''\nTwo assistants")] + text[text.index("]\n\n[[turns]]") :]
+    style = tmp_path / "mine.toml"
+    style.write_text(two.replace('name = "rrm"', 'name = "mine"'))
+    write_pairs(tmp_path / "labelled.jsonl", 10, seed=1)
+    out = tmp_path / "calibration.json"
+    where = ["--data", f"{tmp_path}/labelled.jsonl", "--out", str(out)]
+    sizes = ["--votes", "2", "--epsilon", "0.5", "--delta", "0.5", "--completions", "2000"]
+    for _ in range(2):  # the second time without the model
+        done = closecall("tune", *where, *sizes, "--prompt-file", str(style))
+        assert done.returncode in (0, 3), done.stdout + done.stderr
+    kept = json.loads(out.read_text())
+    bound = kept["styles"]["mine"]
+    bound["calibration"]["policies"] = [
+        {"price": 0.001, "wording": 1, "depth": 8, "votes": 1, "aggregation": "mean"}
+    ]
+    bound["calibration"]["chosen"] = 0
+    bound["prompt_hash"] = read_spec(style).style(1).prompt_hash
+    out.write_text(json.dumps(kept))
+    host = ModelHost(load_settings(calibration=out, prompt_file=style))
+    try:
+        judge = host.pairwise(None)
+        assert judge.style.prompt_hash == bound["prompt_hash"]
+        assert isinstance(judge.policy, FixedPolicy)
     finally:
         host.close()
 
