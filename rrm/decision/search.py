@@ -61,14 +61,13 @@ class ChainSearch:
         self.answered += 1
         if record.failed is not None or self.markers is None:
             self.decline()
-        elif record.found is None:
-            self._tell(self.markers.nothing)
-        else:
-            try:
-                self._tell(self._harmless(record.found))
-            except RefusedText as refusal:
-                evidence.unread.append(str(refusal))
-                self.decline()
+            return
+        try:
+            found = record.found
+            self._tell(self.markers.nothing if found is None else self._harmless(found))
+        except RefusedText as refusal:
+            evidence.unread.append(str(refusal))
+            self.decline()
 
     def _harmless(self, found: str) -> str:
         """Raises UnreadableText."""

@@ -262,6 +262,14 @@ def test_what_does_not_fit_the_context_is_refused() -> None:
     assert any("could not be read" in note for note in found.judge.notes)
 
 
+def test_not_even_that_there_is_nothing_need_fit() -> None:
+    """Room for the query and the end of the thought, and for no result at all."""
+    small = judge(Told(), context=len(text_of_question()) + len("<search>which</search>") + 20)
+    found = verdict(small, JudgeOptions(return_chain=True))
+    assert "<result>" not in (found.orders[0].chain or "")
+    assert any("could not be read" in note for note in found.judge.notes)
+
+
 def text_of_question() -> str:
     rendered = RRM.render("Which?", ("good", "bad"))
     return "".join(turn.content for turn in rendered.messages) + rendered.opening
