@@ -18,7 +18,8 @@ def test_in_the_trap_choosing_apart_loses(capsys: pytest.CaptureFixture[str]) ->
 
 def test_what_is_chosen_is_told_beside_the_untuned(capsys: pytest.CaptureFixture[str]) -> None:
     every = tune.trap(0)
-    half, held = every.part(slice(0, None, 2)), every.part(slice(1, None, 2))
+    # Kinds of question alternate, so halves of every other one would have one kind each.
+    half, held = every.part(slice(0, 200)), every.part(slice(200, None))
     assert isinstance(half, Sampled)
     rows = tune.chosen_by(half, held, (0.0, 0.1), 0)
     assert [row["price"] for row in rows] == ["untuned", "0.0000", "0.1000"]
