@@ -142,9 +142,9 @@ def test_a_dataset_is_judged_as_shown(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_wordings_are_compared_and_tuned_as_shown(tmp_path: Path) -> None:
-    write_pairs(tmp_path / "labelled.jsonl", 24, seed=1)
+    write_pairs(tmp_path / "labelled.jsonl", 64, seed=1)
     told = run(f"cd {tmp_path}\n{command_of('calibration', 'sensitivity')}")
-    assert "3 wordings in both orders, 24 pairs" in told
+    assert "3 wordings in both orders, 64 pairs" in told
     tuned = run(f"cd {tmp_path}\n{command_of('calibration', 'closecall tune')}")
     assert "certified" in tuned
     assert (tmp_path / "tuned.json").is_file()
