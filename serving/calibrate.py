@@ -195,7 +195,9 @@ def trace_rows(console: Console, dataset: Dataset, traces: Path, tracing: Tracin
             done += 1
             progress.show(done)
 
-        resume = lambda: progress.resume(done)  # noqa: E731 a name to read
+        def resume() -> None:
+            progress.resume(done)
+
         asyncio.run(Run(dataset, traces, tracing, CONCURRENCY, advance, resume).go())
 
 

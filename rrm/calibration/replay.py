@@ -85,7 +85,7 @@ def _stepwise(arrays: TraceArrays, policy: Policy) -> Walked:
     """
     import numpy as np
 
-    if arrays.searches:
+    if arrays.searches and len(policy.rules) > 1:  # who reads the prompt alone meets none
         raise ValueError("thresholds of version 1 know no searches; fit a new calibration")
     n, steps = len(arrays), Steps(arrays)
     value, live, tied = np.zeros(n), np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
@@ -104,9 +104,7 @@ def _stepwise(arrays: TraceArrays, policy: Policy) -> Walked:
                 continue
             if column:
                 prefix = arrays.lead_prompt_tokens
-                grown = arrays.thought(column) - np.choose(
-                    at, [arrays.thought(k) for k in range(arrays.end + 1)]
-                )
+                grown = arrays.thought(column) - arrays.thoughts[np.arange(n), at]
                 more = Spent.none(n, thought=grown, probes=1, cached=2 * prefix + grown)
                 spent = spent + more * some
                 at = np.where(some, column, at)

@@ -12,8 +12,9 @@ from rrm.calibration import COMPUTED
 from rrm.calibration.arrays import TOKENS_ALONE, TraceArrays
 from rrm.calibration.learn import PATH, least_margin, path, prices_of, prices_within
 from rrm.calibration.replay import Walked, replay, walk, whole
-from rrm.calibration.trace import Trace
+from rrm.calibration.trace import Trace, TracedChain
 from rrm.decision.priced import PricedPolicy, TokenPrices
+from rrm.decision.thresholds import PROMPT_ONLY
 from tests.helpers.traces import LADDER, arrays, chain, hopeless, liking, simulated
 
 CHEAP = TokenPrices(kind="tokens", read=0.1, cached=0.0, generated=1.0, suffix=8)
@@ -175,3 +176,21 @@ def test_replaying_nothing_is_both_whole_chains() -> None:
     assert (found.lost == 0).all()
     assert (found.orders == 2).all()
     assert (found.spent.probes == 2).all()
+
+
+def test_who_reads_the_prompt_alone_may_be_replayed_where_judges_search() -> None:
+    """A judge that thought does not help, on pairs that it looks things up for."""
+    asking = TracedChain(
+        tokens=(0, 3, 3, 8),
+        margins=(1.0, 1.0, 2.0, 3.0),
+        masses=(1.0,) * 4,
+        closed=True,
+        searches=(0, 0, 1, 1),
+        asks=(1,),
+        queries=("k",),
+        evidence=(8,),
+    )
+    trace = Trace(label="a", lead="ab", prompt_tokens=(1, 1), votes=((asking, asking),))
+    found = replay(TraceArrays.of([trace] * 4, LADDER), PROMPT_ONLY)
+    assert found.right.all()
+    assert found.spent.thought.sum() == 0
